@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "django_htmx",
+    "controlplane.database.apps.DatabaseConfig",
     "controlplane.core.apps.CoreConfig",
     "controlplane.accounts.apps.AccountsConfig",
     "controlplane.audit.apps.AuditConfig",
@@ -101,11 +102,17 @@ def database_of(role: str) -> dict[str, Any]:
     return environment.database(DATABASE_URL, role=f"gh_{role}")
 
 
+def database_of_application() -> dict[str, Any]:
+    """Return the application's connection; a login of another name takes its role on."""
+    own = environment.database(DATABASE_URL)
+    return own if own["USER"] == "gh_app" else environment.database(DATABASE_URL, role="gh_app")
+
+
 # `ledger` is the same login in a connection of its own: a refusal recorded through it survives
 # the rollback of the transaction that was refused.
 DATABASES = {
-    "default": environment.database(DATABASE_URL),
-    "ledger": environment.database(DATABASE_URL),
+    "default": database_of_application(),
+    "ledger": database_of_application(),
     "migrate": database_of("migrate"),
 }
 ROLES_SEPARATED_BY_LOGIN = all(_ROLE_URLS.values())

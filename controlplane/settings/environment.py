@@ -39,7 +39,9 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
-def database(url: str, *, role: str | None = None, search_path: str | None = None) -> dict[str, Any]:
+def database(
+    url: str, *, role: str | None = None, search_path: str | None = None
+) -> dict[str, Any]:
     """Return Django's settings of one PostgreSQL connection from its URL.
 
     ``role`` is the database role that the same login takes on (``-c role=…``).

@@ -2,9 +2,11 @@
 
 import os
 
+from controlplane.local import throw_away
+
 os.environ.setdefault("GATEHOUSE_SECRET_KEY", "only-for-tests-" + "x" * 40)
-os.environ.setdefault("DATABASE_URL", "postgresql://gh_app@127.0.0.1:1/gatehouse")
-os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:1/0")
+# Set, not defaulted: a test must never reach the servers that the developer's shell points at.
+os.environ.update(throw_away.environment())
 
 from controlplane.settings.base import *  # noqa: E402, F403
 
@@ -14,3 +16,5 @@ STORAGES = {
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["*"]
+# A lock that a test forgot fails that test instead of holding the run up.
+DATABASES["migrate"]["OPTIONS"]["options"] = "-c lock_timeout=20s"  # noqa: F405

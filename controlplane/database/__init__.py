@@ -1,0 +1,1 @@
+"""The database's roles and schemas, and the commands that work on all of it."""

@@ -1,0 +1,35 @@
+"""Every test run has its own PostgreSQL and Redis, prepared exactly as an installation is.
+
+There is no second "test database": the servers are thrown away, so the database that the roles
+and migrations make is the one under test, and a process that a test starts sees the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[None]:
+    """PostgreSQL with the product's roles, and Redis."""
+    from controlplane.local import throw_away
+
+    with throw_away.running():
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    servers: None, django_test_environment: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """All schemas, made through the role that makes them in production."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    with django_db_blocker.unblock():
+        call_command("gatehouse_migrate", verbosity=0)
+        yield
+        connections.close_all()
