@@ -22,7 +22,9 @@ class Transition:
     """One permitted step.
 
     ``verb`` is the access verb a person or service account needs; None means that only the
-    product itself takes the step. ``needs_human`` keeps service accounts and the system out.
+    product itself takes the step. ``also_system`` opens a step with a verb to the product too,
+    ``by_responsible`` to those whom the record names (its requester, its owner), and
+    ``needs_human`` keeps service accounts and the product out.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Transition:
     audit_action: str
     verb: str | None = None
     also_system: bool = False
+    by_responsible: bool = False
     needs_human: bool = False
     direction: Direction = Direction.LEVEL
     label: str = ""
