@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import psycopg
 from django.conf import settings
+from django.db import connection
 
-from controlplane.database.roles import ALL_ROLES, missing_roles, sentence_about_missing
+from controlplane.database.roles import ALL_ROLES, APP, missing_roles, sentence_about_missing
 
 
 class DatabaseNotReady(Exception):
@@ -21,8 +22,8 @@ def require_roles() -> None:
         DatabaseNotReady: it cannot be reached, or lacks a role.
     """
     try:
-        with psycopg.connect(settings.DATABASE_URL, connect_timeout=10) as connection:
-            rows = connection.execute(
+        with psycopg.connect(settings.DATABASE_URL, connect_timeout=10) as own:
+            rows = own.execute(
                 "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(ALL_ROLES)]
             ).fetchall()
     except psycopg.OperationalError as error:
@@ -30,3 +31,18 @@ def require_roles() -> None:
     missing = missing_roles([name for (name,) in rows])
     if missing:
         raise DatabaseNotReady(sentence_about_missing(missing))
+
+
+def roles_are_separated() -> bool:
+    """Whether the application's login is unable to take on any other role of ours.
+
+    Asked of the database, not of the configuration: it is what the database would allow.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_or(pg_has_role(session_user, rolname, 'MEMBER')) FROM pg_roles "
+            "WHERE rolname = ANY(%s)",
+            [[role for role in ALL_ROLES if role != APP]],
+        )
+        (is_member,) = cursor.fetchone()
+    return not is_member

@@ -2,17 +2,20 @@
 
 Run as a file with ``python -I -S``, so that it costs milliseconds and imports nothing of ours::
 
-    launch.py [--user UID:GID | --namespace UID:GID] [--death-signal N] -- program argument…
+    launch.py [--user UID:GID | --namespace UID:GID] [--death-signal N]
+              [--environment FILE] -- program argument…
 
 ``--user`` becomes that user for good. ``--namespace`` stays the same user outside and looks like
 the given one inside a user namespace of its own: the way to run a server that refuses root in a
-folder that only root may enter.
+folder that only root may enter. ``--environment`` is a JSON file with all the variables that
+the program gets; it keeps secrets out of command lines and out of the supervisor.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import sys
 from pathlib import Path
@@ -53,8 +56,12 @@ def main() -> None:
     parser.add_argument("--user")
     parser.add_argument("--namespace")
     parser.add_argument("--death-signal", type=int, default=0)
+    parser.add_argument("--environment", type=Path)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    environment = dict(os.environ)
+    if options.environment:
+        environment = json.loads(options.environment.read_text())
     command = [part for index, part in enumerate(options.command) if index or part != "--"]
     if options.user:
         uid, gid = map(int, options.user.split(":"))
@@ -64,7 +71,7 @@ def main() -> None:
         _enter_namespace(uid, gid)
     if options.death_signal and sys.platform == "linux":
         _die_with_parent(options.death_signal)
-    os.execvp(command[0], command)  # noqa: S606 - replacing this process is the whole point
+    os.execvpe(command[0], command, environment)  # noqa: S606 - replacing this process is the whole point
 
 
 if __name__ == "__main__":

@@ -115,7 +115,6 @@ DATABASES = {
     "ledger": database_of_application(),
     "migrate": database_of("migrate"),
 }
-ROLES_SEPARATED_BY_LOGIN = all(_ROLE_URLS.values())
 DATABASE_ROUTERS: list[str] = []
 ATOMIC_REQUESTS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -8,7 +8,7 @@ os.environ.setdefault("GATEHOUSE_SECRET_KEY", "only-for-tests-" + "x" * 40)
 # Set, not defaulted: a test must never reach the servers that the developer's shell points at.
 os.environ.update(throw_away.environment())
 
-from controlplane.settings.base import *  # noqa: E402, F403
+from controlplane.settings.base import *  # noqa: F403
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

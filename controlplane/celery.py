@@ -1,0 +1,26 @@
+"""The task queue: messages are hints, PostgreSQL decides (see controlplane.outbox and jobs)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.base")
+
+app = Celery("gatehouse")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@worker_init.connect
+def _refuse_an_unprepared_database(**_: Any) -> None:
+    from controlplane.database import readiness
+
+    try:
+        readiness.require_roles()
+    except readiness.DatabaseNotReady as error:
+        sys.exit(str(error))
