@@ -57,7 +57,7 @@ def activate_policy(
             raise Invalid(f"{risk_tier!r} is not a risk tier; use {', '.join(Model.RiskTier.values)}.")
         body = policies.parse(source)
         present = active_policy(environment, risk_tier)
-        lowered = _lowered(policies.from_json(present.body), body) if present else []
+        lowered = lowered(policies.from_json(present.body), body) if present else []
         if lowered:
             raise Blocked(
                 f"This policy asks less than the present one: {lowered[0]} Lowering a guard needs "
@@ -132,7 +132,7 @@ def _activate(
     return policy
 
 
-def _lowered(old: policies.PolicyBody, new: policies.PolicyBody) -> list[str]:
+def lowered(old: policies.PolicyBody, new: policies.PolicyBody) -> list[str]:
     """Return in what the new policy asks less than the old one."""
     found = []
     new_gates = {gate.name: gate for gate in new.gates}

@@ -12,6 +12,7 @@ from controlplane.audit import services as audit
 from controlplane.core import canonical_json, clock
 from controlplane.core.actor import Actor
 from controlplane.core.errors import Blocked
+from controlplane.outbox import services as outbox
 from registry.models import DatasetVersion, Environment, Evidence, ModelVersion, VersionUse
 
 
@@ -66,6 +67,7 @@ def attach(
         digests={"evidence": digest, "manifest": version.manifest_sha256},
         cause="system",
     )
+    outbox.after_commit("registry.recheck_promotions", version.pk, queue="promotion")
     return evidence
 
 
