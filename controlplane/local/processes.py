@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _CELERY = "python -m celery -A controlplane.celery worker --loglevel INFO --pool threads"
-_QUIET = "--without-gossip --without-mingle --without-heartbeat"
+_SOLO = "--without-gossip --without-mingle --without-heartbeat"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ PROCESSES = (
     ),
     Process(
         "worker-main",
-        f"{_CELERY} --hostname main@%h --concurrency 4 {_QUIET} -Q default,promotion,evaluation,cpu",
+        f"{_CELERY} --hostname main@%h --concurrency 4 {_SOLO} -Q default,promotion,evaluation,cpu",
     ),
     Process(
         "worker-compute",
-        f"{_CELERY} --hostname compute@%h --concurrency 2 {_QUIET} -Q cpu,gpu,evaluation",
+        f"{_CELERY} --hostname compute@%h --concurrency 2 {_SOLO} -Q cpu,gpu,evaluation",
     ),
     Process("scheduler", "python manage.py scheduler"),
     Process("sealer", "python manage.py sealer", (*_DJANGO, "GATEHOUSE_SEALER_DATABASE_URL")),
