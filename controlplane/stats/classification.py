@@ -26,9 +26,9 @@ class ClassMetric(StrEnum):
     """The metrics that a confusion matrix decides."""
 
     ACCURACY = "accuracy"
-    MACRO_PRECISION = "macro_precision"
-    MACRO_RECALL = "macro_recall"
-    MACRO_F1 = "macro_f1"
+    PRECISION_MACRO = "precision_macro"
+    RECALL_MACRO = "recall_macro"
+    F1_MACRO = "f1_macro"
 
 
 class UndefinedRule(StrEnum):
@@ -103,9 +103,9 @@ class ClassificationReport:
 
     n: int
     accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
+    precision_macro: float
+    recall_macro: float
+    f1_macro: float
     per_class: tuple[ClassScore, ...]
     undefined: tuple[str, ...]
 
@@ -170,9 +170,9 @@ def report(
     return ClassificationReport(
         n=rows.n,
         accuracy=value[ClassMetric.ACCURACY],
-        macro_precision=value[ClassMetric.MACRO_PRECISION],
-        macro_recall=value[ClassMetric.MACRO_RECALL],
-        macro_f1=value[ClassMetric.MACRO_F1],
+        precision_macro=value[ClassMetric.PRECISION_MACRO],
+        recall_macro=value[ClassMetric.RECALL_MACRO],
+        f1_macro=value[ClassMetric.F1_MACRO],
         per_class=scores,
         undefined=tuple(_undefined_sentences(scores)),
     )
@@ -232,9 +232,9 @@ def evaluate(metric: ClassMetric, counts: ClassCounts, undefined: UndefinedRule)
     if metric is ClassMetric.ACCURACY:
         return np.asarray(counts.correct.sum(axis=0) / counts.support.sum(axis=0))
     occurs = counts.support + counts.predicted > 0
-    if metric is ClassMetric.MACRO_PRECISION:
+    if metric is ClassMetric.PRECISION_MACRO:
         return _macro(counts.correct, counts.predicted, occurs, undefined)
-    if metric is ClassMetric.MACRO_RECALL:
+    if metric is ClassMetric.RECALL_MACRO:
         return _macro(counts.correct, counts.support, occurs, undefined)
     return _macro(2 * counts.correct, counts.support + counts.predicted, occurs, undefined)
 

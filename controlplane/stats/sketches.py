@@ -198,7 +198,8 @@ class Grid:
         # difference of two huge values does not overflow.
         with np.errstate(over="ignore"):
             distance = values / self.scale - self.centre / self.scale
-        return np.clip(distance, -_LIMIT, _LIMIT)
+        # Adding 0 turns −0 into 0: equal values belong into one bucket.
+        return np.clip(distance, -_LIMIT, _LIMIT) + 0.0
 
     def keys(self, values: FloatArray) -> IntArray:
         """Return the bucket of every finite value; greater values never have smaller keys."""
