@@ -72,6 +72,11 @@ class Actor:
         return self.kind is ActorKind.HUMAN
 
     @property
+    def cause(self) -> str:
+        """Return the ledger's word for why this actor acts, where nothing more is known."""
+        return "human" if self.is_human else self.kind.value
+
+    @property
     def accountable_id(self) -> str:
         """Return the human answerable for the act, where there is one; else the actor itself."""
         return self.on_behalf_of or self.id

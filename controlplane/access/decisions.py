@@ -1,0 +1,269 @@
+"""The one question "may they?", answered with the rule that decided."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import CharField, DateTimeField, Exists, F, IntegerField, Q, UUIDField, Value
+
+from controlplane.access import catalogue, memory
+from controlplane.access.roles import (
+    ANY_REVIEW,
+    HUMAN_VERBS,
+    REVIEW_VERBS,
+    ROLES,
+    readable,
+    roles_with,
+    system_verbs,
+)
+from controlplane.accounts.models import VERBS, Membership, User
+from controlplane.core.actor import Actor, ActorKind
+from controlplane.core.clock import now
+
+GLOBAL_ROLES = tuple(role.name for role in ROLES.values() if role.is_global)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether an actor may, with the rule in a sentence and the grant it rests on."""
+
+    allowed: bool
+    reason: str
+    grant_id: uuid.UUID | None = None
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One verb that an actor holds on an object through one role."""
+
+    verb: str
+    role: str
+    grant_id: uuid.UUID | None
+    last_used_at: datetime | None
+    distance: int
+
+
+def decide(actor: Actor, verb: str, obj: models.Model) -> Decision:
+    """Return whether ``actor`` may do ``verb`` on ``obj``: one query, none when asked before in
+    this request about the same object.
+
+    ``verb`` is one of the catalogue, or "review" for any of the four slots.
+    """
+    _check_verb(verb)
+    barred = _barred(actor, verb, obj)
+    if barred is not None:
+        return barred
+    held = holdings(actor, obj)
+    for item in held:
+        if item.verb in _wanted(verb, actor):
+            _note_use(item, obj)
+            title = ROLES[item.role].title if item.role in ROLES else item.role
+            where = _place(obj, item.distance)
+            return Decision(True, f"By the role {title} {where}.", item.grant_id, item.role)
+    return Decision(False, _missing(verb, obj, held))
+
+
+def verbs_held(actor: Actor, obj: models.Model) -> frozenset[str]:
+    """Return every verb of the catalogue that the actor may do on the object."""
+    return frozenset(verb for verb in VERBS if decide(actor, verb, obj).allowed)
+
+
+def holdings(actor: Actor, obj: models.Model) -> list[Held]:
+    """Return what the actor's grants give on the object, nearest grant first; tokens and the
+    kind of actor are not considered here."""
+    model = type(obj)
+    key = (actor.user_id, actor.workspace_id, model, obj.pk)
+    known: list[Held] | None = memory.recall(key)
+    if known is not None:
+        return known
+    rows = _holding_rows(actor, model, obj.pk)
+    held = [Held(verb, role, grant, used, distance) for verb, role, grant, used, distance in rows]
+    held.sort(key=lambda item: (item.distance, item.role, item.verb))
+    memory.keep(key, held)
+    return held
+
+
+def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[tuple[Any, ...]]:
+    if actor.user_id is None or actor.workspace_id is None:
+        return []
+    here = model._base_manager.filter(
+        pk=pk, **{catalogue.workspace_path(model): actor.workspace_id}
+    )
+    queries = []
+    for place, tables in catalogue.carriers_above(model):
+        for table, who in ((tables.user, "user"), (tables.group, "group__user")):
+            rows = table._default_manager.filter(
+                unexpired(),
+                belongs(actor),
+                content_object__in=here.values(place.path),
+                **{who: actor.user_id},
+            )
+            queries.append(
+                rows.order_by().values_list(
+                    "permission__codename",
+                    "role",
+                    "grant_id",
+                    "last_used_at",
+                    Value(place.distance, output_field=IntegerField()),
+                )
+            )
+    everywhere = (
+        User.groups.through._default_manager.filter(
+            Exists(here), user=actor.user_id, group__name__in=GLOBAL_ROLES
+        )
+        .order_by()
+        .values_list(
+            Value("", output_field=CharField()),
+            F("group__name"),
+            Value(None, output_field=UUIDField()),
+            Value(None, output_field=DateTimeField()),
+            Value(-1, output_field=IntegerField()),
+        )
+    )
+    found = everywhere.union(*queries, all=True)
+    rows = []
+    for verb, role, grant_id, used, distance in found:
+        if verb:
+            rows.append((verb, role, grant_id, used, distance))
+        else:
+            rows.extend((each, role, None, None, distance) for each in sorted(ROLES[role].verbs))
+    return rows
+
+
+def holders(verb: str, obj: models.Model) -> models.QuerySet[User]:
+    """Return the active accounts that a grant lets do ``verb`` on the object.
+
+    Global roles are not listed: they watch, they do not act.
+    """
+    _check_verb(verb)
+    model = type(obj)
+    wanted = REVIEW_VERBS if verb == ANY_REVIEW else {verb}
+    here = model._base_manager.filter(pk=obj.pk)
+    by_grant = Q()
+    for place, tables in catalogue.carriers_above(model):
+        target = here.values(place.path)
+        for table, who, field in (
+            (tables.user, "pk", "user"),
+            (tables.group, "groups", "group"),
+        ):
+            rows = table._default_manager.filter(
+                unexpired(), permission__codename__in=wanted, content_object__in=target
+            )
+            by_grant |= Q(**{f"{who}__in": rows.values(field)})
+    workspace = here.values(catalogue.workspace_path(model))
+    people = User.objects.filter(
+        by_grant,
+        is_active=True,
+        pk__in=Membership.objects.filter(workspace__in=workspace).values("user"),
+    )
+    if wanted & HUMAN_VERBS:
+        people = people.filter(kind=User.Kind.HUMAN)
+    return people.distinct()
+
+
+def unexpired() -> Q:
+    return Q(expires_at__isnull=True) | Q(expires_at__gt=now())
+
+
+def belongs(actor: Actor) -> Exists:
+    """A grant counts only while its holder is active and belongs to the workspace."""
+    return Exists(
+        Membership.objects.filter(
+            user=actor.user_id, workspace=actor.workspace_id, user__is_active=True
+        )
+    )
+
+
+def narrowed(actor: Actor, verb: str) -> frozenset[str]:
+    """Return the codenames that would satisfy ``verb``, less what kind and token take away."""
+    wanted = _wanted(verb, actor)
+    if actor.kind is not ActorKind.HUMAN:
+        wanted -= HUMAN_VERBS
+    return wanted
+
+
+def _barred(actor: Actor, verb: str, obj: models.Model) -> Decision | None:
+    """Return the answer where no grant is asked, or None."""
+    if actor.kind is ActorKind.ANONYMOUS:
+        return Decision(False, "Sign in first.")
+    if actor.is_system:
+        return _of_system(actor, verb, obj)
+    what = _what(obj)
+    if actor.kind is ActorKind.SERVICE and verb in HUMAN_VERBS | {ANY_REVIEW}:
+        return Decision(
+            False, f"A service account may never {readable(verb)} {what}: only a person may."
+        )
+    if not _wanted(verb, actor):
+        allowed = ", ".join(sorted(actor.scopes or ())) or "nothing"
+        return Decision(
+            False, f"This token may not {readable(verb)} {what}: it is narrowed to {allowed}."
+        )
+    return None
+
+
+def _of_system(actor: Actor, verb: str, obj: models.Model) -> Decision:
+    if verb not in system_verbs(actor.id):
+        return Decision(False, f"Gatehouse itself may never {readable(verb)} {_what(obj)}.")
+    if actor.workspace_id is not None and _workspace_of(obj) != actor.workspace_id:
+        return Decision(
+            False, f"This part of Gatehouse acts in another workspace than {_what(obj)}."
+        )
+    return Decision(True, "Gatehouse does this itself.")
+
+
+def _workspace_of(obj: models.Model) -> int | None:
+    model = type(obj)
+    path = catalogue.workspace_path(model)
+    found: int | None = model._base_manager.filter(pk=obj.pk).values_list(path, flat=True).first()
+    return found
+
+
+def _wanted(verb: str, actor: Actor) -> frozenset[str]:
+    wanted = REVIEW_VERBS if verb == ANY_REVIEW else frozenset({verb})
+    return wanted if actor.scopes is None else wanted & actor.scopes
+
+
+def _missing(verb: str, obj: models.Model, held: list[Held]) -> str:
+    titles = [role.title for role in roles_with(verb) if not role.is_global]
+    needed = " or ".join(titles) or "no role of this installation"
+    mine = sorted({ROLES[item.role].title for item in held if item.role in ROLES})
+    yours = f"you are {', '.join(mine)} here" if mine else "you have no role here"
+    return (
+        f"You may not {readable(verb)} {_what(obj)}: it takes the role {needed}, and {yours}. "
+        "A workspace administrator can grant it."
+    )
+
+
+def _note_use(item: Held, obj: models.Model) -> None:
+    if item.grant_id is None:
+        return
+    if item.last_used_at is not None and item.last_used_at > now() - memory.USE_NOTED_EVERY:
+        return
+    for place, tables in catalogue.carriers_above(type(obj)):
+        if place.distance == item.distance:
+            memory.note_use(tables.user, item.grant_id)
+            memory.note_use(tables.group, item.grant_id)
+
+
+def _place(obj: models.Model, distance: int) -> str:
+    if distance < 0:
+        return "in every workspace"
+    for place, _ in catalogue.carriers_above(type(obj)):
+        if place.distance == distance:
+            return f"on the {place.model._meta.verbose_name}"
+    return "on what stands above it"
+
+
+def _what(obj: models.Model) -> str:
+    return f"{obj._meta.verbose_name} {obj}"
+
+
+def _check_verb(verb: str) -> None:
+    if verb not in VERBS and verb != ANY_REVIEW:
+        raise ValueError(f"{verb!r} is no verb of access.")
