@@ -1,5 +1,18 @@
-"""Who reacts to which event: the whole list."""
+"""Who reacts to which event, and what the scheduler's tick calls: the whole list."""
 
 
 def join() -> None:
-    """Connect listeners to events. Called once, when every app is loaded."""
+    """Connect listeners to events and concerns to the tick. Called once, when every app is loaded."""
+    from controlplane.core.actor import Actor
+    from controlplane.core.events import listen
+    from controlplane.jobs import ticks
+    from deployments.services import rollouts
+    from registry.events import PromotionExecuting
+    from registry.services import promotions
+
+    listen(PromotionExecuting, rollouts.begin)
+
+    ticks.register("rollouts", lambda: rollouts.tick(actor=Actor.system("rollouts")))
+    ticks.register(
+        "promotions", lambda: promotions.expire_due(actor=Actor.system("scheduler"))
+    )

@@ -6,18 +6,20 @@ caller's transaction. Any other order would tell strangers what state a record i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db import models, transaction
 
 from controlplane.access import services as access
+from controlplane.access.refusals import refusals
 from controlplane.audit import services as audit
 from controlplane.core.actor import Actor
-from controlplane.core.errors import Blocked, DomainError, NotFound, NotPermitted
+from controlplane.core.errors import Blocked, NotFound, NotPermitted
 from controlplane.core.states import Direction, StateMachine, Transition, readable
+
+__all__ = ["AvailableStep", "available_steps", "lock", "perform", "refusals"]
 
 Record = TypeVar("Record", bound=models.Model)
 Reasons = Iterable[str] | Callable[[], Iterable[str]]
@@ -101,7 +103,7 @@ def perform(
         before=before,
         after={"state": transition.target, **(facts or {})},
         reason=reason,
-        cause=cause or ("human" if actor.is_human else actor.kind.value),
+        cause=cause or actor.cause,
         digests=dict(digests or {}),
     )
     return record
@@ -134,19 +136,6 @@ def available_steps(
             )
         )
     return steps
-
-
-@contextmanager
-def refusals(action: str, *, actor: Actor, obj: models.Model | audit.ObjectRef) -> Iterator[None]:
-    """Record every DomainError raised inside as a refused ``action``, then let it rise."""
-    try:
-        yield
-    except DomainError as error:
-        if not getattr(error, "is_recorded", False):
-            target = obj if isinstance(obj, audit.ObjectRef) else audit.ref(obj)
-            audit.record_refusal(action, actor=actor, obj=target, error=error)
-            error.is_recorded = True  # type: ignore[attr-defined]
-        raise
 
 
 def _require(transition: Transition, record: models.Model, actor: Actor) -> None:
