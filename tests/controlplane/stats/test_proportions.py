@@ -10,6 +10,7 @@ from controlplane.stats.estimates import UndefinedStatistic
 from controlplane.stats.proportions import (
     miettinen_nurminen_interval,
     newcombe_interval,
+    paired_newcombe_interval,
     pooled_z_test,
     wilson_interval,
 )
@@ -63,6 +64,26 @@ def test_the_score_interval_covers_about_as_often_as_it_says() -> None:
         for a, b in zip(first, second, strict=True)
     ]
     assert 0.925 <= np.mean(covered) <= 0.975
+
+
+def test_the_paired_difference_is_the_published_one() -> None:
+    """Airway hyper-responsiveness before and after, in Fagerland, Lydersen and Laake (2014)."""
+    ours = paired_newcombe_interval(1, 1, 7, 12)
+    assert (ours.low, ours.high) == pytest.approx((-0.507, -0.026), abs=5.1e-4)
+
+
+def test_the_paired_difference_is_a_mirror_and_covers() -> None:
+    ours, turned = paired_newcombe_interval(60, 9, 3, 8), paired_newcombe_interval(60, 3, 9, 8)
+    assert (ours.low, ours.high) == pytest.approx((-turned.high, -turned.low))
+    tables = np.random.default_rng(5).multinomial(150, [0.8, 0.08, 0.04, 0.08], size=1000)
+    covered = [paired_newcombe_interval(*table).contains(0.04) for table in tables.tolist()]
+    assert np.mean(covered) >= 0.94
+
+
+def test_full_agreement_of_a_pair_still_leaves_an_interval() -> None:
+    ours = paired_newcombe_interval(45, 0, 0, 0)
+    assert ours.value == 0
+    assert ours.low == pytest.approx(-ours.high) == pytest.approx(-0.0787, abs=1e-4)
 
 
 def test_the_pooled_z_test_is_the_chi_square_test_without_correction() -> None:
