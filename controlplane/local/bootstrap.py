@@ -21,23 +21,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from controlplane.local import front_end
 from controlplane.local.package_index import hand_pip_configuration_to_uv
 
 CLONE = Path(__file__).resolve().parents[2]
 HOME = CLONE / ".gatehouse"
 VENV = CLONE / ".venv"
 PYTHON = VENV / "bin" / "python"
-NODE_MODULES = CLONE / "node_modules"
-VENDOR = CLONE / "frontend" / "static" / "vendor"
-_VENDOR_FILES = {
-    "@fontsource-variable/ibm-plex-sans/files": ("ibm-plex-sans-latin-wght-normal.woff2",),
-    "@fontsource/ibm-plex-mono/files": (
-        "ibm-plex-mono-latin-400-normal.woff2",
-        "ibm-plex-mono-latin-500-normal.woff2",
-    ),
-    "plotly.js-basic-dist-min": ("plotly-basic.min.js",),
-}
-_ICONS = VENDOR / "icons.svg"
 
 
 class BootstrapError(Exception):
@@ -75,7 +65,7 @@ def install(*, with_dev: bool) -> bool:
     Raises:
         BootstrapError: Python is too old, or an installer is missing or failed.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts us may not know yet
         raise BootstrapError("Gatehouse needs Python 3.11 or newer: make PYTHON=python3.11 …")
     if os.name != "posix" or sys.platform != "linux":
         raise BootstrapError("Running Gatehouse from a clone needs Linux.")
@@ -143,26 +133,25 @@ def _uv() -> str:
 
 
 def _front_end_digest() -> str:
-    return _digest(CLONE / "package-lock.json", CLONE / "frontend" / "icons.py", Path(__file__))
+    sources = [
+        CLONE / "package-lock.json",
+        CLONE / "frontend" / "icons.py",
+        Path(front_end.__file__),
+    ]
+    return _digest(*sources)
 
 
 def _front_end_is_current() -> bool:
-    stamp = NODE_MODULES / ".gatehouse-lock"
-    names = [name for names in _VENDOR_FILES.values() for name in names]
-    if not stamp.exists() or not all((VENDOR / name).exists() for name in names):
+    stamp = front_end.NODE_MODULES / ".gatehouse-lock"
+    if not stamp.exists() or not front_end.is_placed():
         return False
-    return _ICONS.exists() and stamp.read_text() == _front_end_digest()
+    return stamp.read_text() == _front_end_digest()
 
 
 def _install_front_end() -> None:
     _run([*_npm(), "ci", "--loglevel", "error", "--no-progress"])
-    VENDOR.mkdir(parents=True, exist_ok=True)
-    for folder, names in _VENDOR_FILES.items():
-        for name in names:
-            shutil.copyfile(NODE_MODULES / folder / name, VENDOR / name)
-    icons = CLONE / "frontend" / "icons.py"
-    _run([sys.executable, str(icons), str(NODE_MODULES / "lucide-static"), str(_ICONS)])
-    (NODE_MODULES / ".gatehouse-lock").write_text(_front_end_digest())
+    front_end.place()
+    (front_end.NODE_MODULES / ".gatehouse-lock").write_text(_front_end_digest())
 
 
 def _npm() -> list[str]:
