@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -34,9 +34,12 @@ def main() -> NoReturn:
         init.fail(status, f"The sandbox could not be set up: {error}")
     os.close(status)
     signal.signal(signal.SIGTERM, lambda number, _: _signal(child, plan, number))
-    if channel is not None and not relay.take_over(plan["relays"], channel):
-        os.kill(child, signal.SIGKILL)
-    code = _wait(child, plan, lifeline)
+    selector = selectors.DefaultSelector()
+    if channel is not None:
+        carrier = relay.Carrier(selector)
+        if not relay.take_over(plan["relays"], channel, carrier):
+            os.kill(child, signal.SIGKILL)
+    code = _wait(child, plan, lifeline, selector)
     os._exit(code if code >= 0 else 128 - code)
 
 
@@ -81,13 +84,18 @@ def _signal(child: int, plan: Plan, number: int) -> None:
         return
 
 
-def _wait(child: int, plan: Plan, lifeline: int) -> int:
-    """Return the program's exit code once all of it has ended; its file is written before."""
+def _wait(child: int, plan: Plan, lifeline: int, selector: selectors.BaseSelector) -> int:
+    """Carry bytes until the program ended; return its exit code, with its file written before."""
     ended = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(ended, select.POLLIN)
-    poll.register(lifeline, select.POLLHUP)
-    ready = {descriptor for descriptor, _ in poll.poll()}
+    selector.register(ended, selectors.EVENT_READ)
+    selector.register(lifeline, selectors.EVENT_READ)
+    ready: set[object] = set()
+    while not ready & {ended, lifeline}:
+        events = selector.select()
+        for key, mask in events:
+            if key.data is not None:
+                key.data(mask)
+        ready = {key.fileobj for key, _ in events}
     # Whoever launched us is gone: its lease will end, and the job goes on elsewhere.
     abandoned = ended not in ready
     if abandoned:
