@@ -17,6 +17,7 @@ from typing import Any
 from django.db import connections
 
 from experiments.mlflow_api import database, identity
+from experiments.services.sealing import CREATOR_TAG
 
 # Another fixed number among the advisory locks: "MLflow's schema is being changed".
 _LOCK = 7_236_002
@@ -112,7 +113,7 @@ def transaction() -> Iterator[Any]:
 
 @cache
 def _store_class() -> Any:
-    from mlflow.entities import RunTag, Workspace
+    from mlflow.entities import ExperimentTag, RunTag, Workspace
     from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils
     from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
@@ -167,6 +168,12 @@ def _store_class() -> Any:
 
         def create_logged_model(self, experiment_id: str, *args: Any, **kwargs: Any) -> Any:
             return super().create_logged_model(self._or_make(experiment_id), *args, **kwargs)
+
+        def create_experiment(
+            self, name: str, artifact_location: str | None = None, tags: Any = None
+        ) -> str:
+            made_by = ExperimentTag(CREATOR_TAG, identity.acting().id)
+            return str(super().create_experiment(name, artifact_location, [*(tags or []), made_by]))
 
         def create_run(
             self,
