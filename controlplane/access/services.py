@@ -114,7 +114,7 @@ def grant(
         Invalid: no such role, not on this kind of object, or not for this account.
         Conflict: the account has that role there already.
     """
-    with refusals("grant.give", actor=actor, obj=audit.ref(on)):
+    with refusals("access.grant", actor=actor, obj=audit.ref(on)):
         found = _grantable(actor, role, on, reason, expires_at)
         if not user.is_active:
             raise Invalid(f"{user} was deactivated and can be given no role.")
@@ -141,7 +141,7 @@ def grant_to_group(
     expires_at: datetime | None = None,
 ) -> uuid.UUID:
     """Give everybody of a group a role; membership of the workspace is still asked of each."""
-    with refusals("grant.give", actor=actor, obj=audit.ref(on)):
+    with refusals("access.grant", actor=actor, obj=audit.ref(on)):
         found = _grantable(actor, role, on, reason, expires_at)
         grant_id = _write(
             _tables(on).group,
@@ -170,10 +170,9 @@ def revoke(grant_id: uuid.UUID | str, *, actor: Actor, reason: str) -> None:
     table, rows = _rows_of(grant_id)
     on: models.Model = rows[0].content_object
     role = rows[0].role
-    holder = (
-        f"user:{rows[0].user_id}" if hasattr(rows[0], "user_id") else f"group:{rows[0].group_id}"
-    )
-    with refusals("grant.end", actor=actor, obj=audit.ref(on)):
+    is_personal = table is _tables(on).user
+    holder = f"user:{rows[0].user_id}" if is_personal else f"group:{rows[0].group_id}"
+    with refusals("access.revoke", actor=actor, obj=audit.ref(on)):
         if not can(actor, "view", on).allowed:
             raise NotFound("There is no such grant.")
         require(actor, "admin_access", on)
@@ -186,12 +185,11 @@ def revoke(grant_id: uuid.UUID | str, *, actor: Actor, reason: str) -> None:
                 "Grant the role to somebody else first."
             )
     audit.record(
-        "grant.end",
+        "access.revoke",
         actor=actor,
         obj=audit.ref(on),
         before={"role": role, "holder": holder, "grant": str(rows[0].grant_id)},
         reason=reason,
-        cause=actor.cause,
     )
 
 
@@ -205,13 +203,13 @@ def set_global_role(*, actor: Actor, user: User, role: str, holds: bool, reason:
         Invalid: the role is not a global one.
     """
     target = audit.ObjectRef("user", str(user.pk), user.actor_id, None)
-    action = "grant.give_global" if holds else "grant.end_global"
+    action = "access.grant_everywhere" if holds else "access.revoke_everywhere"
     with refusals(action, actor=actor, obj=target):
         if role not in ROLES or not ROLES[role].is_global:
             raise Invalid(f"There is no global role {role!r}.", fields={"role": ["unknown"]})
         if not (actor.is_system and "admin_access" in system_verbs(actor.id)):
             raise NotPermitted(
-                "A role in every workspace is given and ended on the server, with manage.py auditor."
+                "A role in every workspace is given and ended on the server: manage.py auditor."
             )
         group = Group.objects.get(name=role)
         if holds == user.groups.filter(pk=group.pk).exists():
@@ -221,9 +219,7 @@ def set_global_role(*, actor: Actor, user: User, role: str, holds: bool, reason:
     else:
         user.groups.remove(group)
     memory.forget()
-    audit.record(
-        action, actor=actor, obj=target, after={"role": role}, reason=reason, cause=actor.cause
-    )
+    audit.record(action, actor=actor, obj=target, after={"role": role}, reason=reason)
 
 
 def _grantable(
@@ -357,7 +353,7 @@ def _audit_given(
     expires_at: datetime | None,
 ) -> None:
     audit.record(
-        "grant.give",
+        "access.grant",
         actor=actor,
         obj=audit.ref(on),
         after={
@@ -367,5 +363,4 @@ def _audit_given(
             "expires_at": expires_at.isoformat() if expires_at else None,
         },
         reason=reason,
-        cause=actor.cause,
     )

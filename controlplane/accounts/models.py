@@ -75,7 +75,7 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> User:
-        """Refuse: rights come from grants; ``manage.py bootstrap`` makes the first administrator."""
+        """Refuse: rights come from grants; ``manage.py bootstrap`` gives the first ones."""
         raise ValueError("Superusers open nothing here. Use: manage.py bootstrap")
 
 

@@ -47,7 +47,6 @@ def create_workspace(*, actor: Actor, key: str, name: str, time_zone: str = "UTC
         actor=actor,
         obj=audit.ref(workspace),
         after={"key": key, "name": workspace.name},
-        cause=actor.cause,
     )
     return workspace
 
@@ -79,7 +78,7 @@ def create_person(
         user.set_password(password)
         _insert(user)
     Membership.objects.create(user=user, workspace=workspace, is_home=True)
-    audit.record("person.create", actor=actor, obj=_ref(user, workspace), cause=actor.cause)
+    audit.record("person.create", actor=actor, obj=_ref(user, workspace))
     return user
 
 
@@ -110,7 +109,6 @@ def create_service_account(
         actor=actor,
         obj=_ref(user, workspace),
         after={"owner": owner.actor_id},
-        cause=actor.cause,
     )
     return user
 
@@ -133,7 +131,6 @@ def hand_over(user_id: int, *, actor: Actor, owner: User, reason: str) -> User:
         before=before,
         after={"owner": owner.actor_id},
         reason=reason,
-        cause=actor.cause,
     )
     return user
 
@@ -153,7 +150,7 @@ def add_member(user_id: int, *, actor: Actor, workspace: Workspace) -> Membershi
         if Membership.objects.filter(user=user, workspace=workspace).exists():
             raise Conflict(f"{user} belongs to this workspace already.")
     membership = Membership.objects.create(user=user, workspace=workspace)
-    audit.record("membership.add", actor=actor, obj=_ref(user, workspace), cause=actor.cause)
+    audit.record("membership.add", actor=actor, obj=_ref(user, workspace))
     return membership
 
 
@@ -165,8 +162,8 @@ def deactivate(user_id: int, *, actor: Actor, reason: str) -> User:
         NotFound: there is no such account in the actor's workspace.
         Blocked: it answers for service accounts, or nobody else could administer access.
     """
-    user, workspace = _administered(user_id, actor, "account.deactivate")
-    with refusals("account.deactivate", actor=actor, obj=_ref(user, workspace)):
+    user, workspace = _administered(user_id, actor, "person.deactivate")
+    with refusals("person.deactivate", actor=actor, obj=_ref(user, workspace)):
         if not user.is_active:
             raise Conflict(f"{user} was deactivated already.")
         if not reason.strip():
@@ -184,13 +181,12 @@ def deactivate(user_id: int, *, actor: Actor, reason: str) -> User:
     user.save(update_fields=["is_active"])
     ApiToken.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now())
     audit.record(
-        "account.deactivate",
+        "person.deactivate",
         actor=actor,
         obj=_ref(user, workspace),
         before={"is_active": True},
         after={"is_active": False},
         reason=reason,
-        cause=actor.cause,
     )
     return user
 
@@ -207,13 +203,13 @@ def change_password(*, actor: Actor, old: str, new: str) -> None:
     if user is None or not actor.is_human:
         raise NotPermitted("Only a person has a password.")
     target = audit.ObjectRef("user", str(user.pk), user.actor_id, actor.workspace_id)
-    with refusals("person.change_password", actor=actor, obj=target):
+    with refusals("password.change", actor=actor, obj=target):
         if not user.check_password(old):
             raise NotPermitted("The present password is wrong.", code="wrong_password")
         _check_password(new, user)
     user.set_password(new)
     user.save(update_fields=["password"])
-    audit.record("person.change_password", actor=actor, obj=target)
+    audit.record("password.change", actor=actor, obj=target)
 
 
 def _administered(user_id: int, actor: Actor, action: str) -> tuple[User, Workspace]:
@@ -230,7 +226,7 @@ def _administered(user_id: int, actor: Actor, action: str) -> tuple[User, Worksp
         access.require(actor, "admin_access", workspace)
         if not user.memberships.filter(workspace=workspace, is_home=True).exists():
             raise NotPermitted(
-                f"{user} is at home in another workspace; only its administrators change the account."
+                f"{user} is at home in another workspace, whose administrators change the account."
             )
     return user, workspace
 

@@ -34,7 +34,7 @@ def sign_in(request: HttpRequest, *, username: str, password: str) -> User:
     target = audit.ObjectRef(
         "user", str(known.pk) if known else "", known.actor_id if known else "unknown", None
     )
-    with refusals("session.start", actor=visitor, obj=target):
+    with refusals("session.sign_in_failed", actor=visitor, obj=target):
         throttle.require_patience(who=username, ip=visitor.ip)
         user = auth.authenticate(request, username=username, password=password)
         if not isinstance(user, User) or user.kind != User.Kind.HUMAN:
@@ -47,7 +47,7 @@ def sign_in(request: HttpRequest, *, username: str, password: str) -> User:
     request.session[SEEN_AT] = moment
     actor = actor_of(user, request=request, workspace_id=home_of(user))
     request.actor = actor  # type: ignore[attr-defined]
-    audit.record("session.start", actor=actor, obj=target, workspace_id=actor.workspace_id)
+    audit.record("session.sign_in", actor=actor, obj=target, workspace_id=actor.workspace_id)
     return user
 
 
@@ -56,7 +56,7 @@ def sign_out(request: HttpRequest) -> None:
     actor = Actor.from_request(request)
     if actor.user_id is not None:
         target = audit.ObjectRef("user", str(actor.user_id), actor.id, None)
-        audit.record("session.end", actor=actor, obj=target, workspace_id=actor.workspace_id)
+        audit.record("session.sign_out", actor=actor, obj=target, workspace_id=actor.workspace_id)
     auth.logout(request)
     request.actor = visitor(request)  # type: ignore[attr-defined]
 

@@ -102,7 +102,6 @@ def issue(
             "scopes": allowed,
             "expires_at": token.expires_at.isoformat(),
         },
-        cause=actor.cause,
     )
     return token, secret
 
@@ -131,7 +130,7 @@ def revoke(token_id: uuid.UUID | str, *, actor: Actor, reason: str) -> ApiToken:
             raise Conflict(f"The token {token.name} has been revoked already.")
     token.revoked_at = now()
     token.save(update_fields=["revoked_at"])
-    audit.record("token.revoke", actor=actor, obj=_ref(token), reason=reason, cause=actor.cause)
+    audit.record("token.revoke", actor=actor, obj=_ref(token), reason=reason)
     return token
 
 
@@ -143,7 +142,7 @@ def revoke_job_tokens(job_id: uuid.UUID, *, actor: Actor) -> int:
     for token in ended:
         token.revoked_at = now()
         token.save(update_fields=["revoked_at"])
-        audit.record("token.revoke", actor=actor, obj=_ref(token), cause=actor.cause)
+        audit.record("token.revoke", actor=actor, obj=_ref(token))
     return len(ended)
 
 
