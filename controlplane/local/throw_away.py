@@ -52,14 +52,14 @@ def running() -> Iterator[None]:
     folder.mkdir(mode=0o711)
     # A restrictive umask must not hide the folder from the server's own user.
     folder.chmod(0o711)
-    postgres, redis = _postgres(), _redis()
+    database, broker = postgres(), _redis()
     servers: list[subprocess.Popen[bytes]] = []
     try:
-        postgres.initialise()
-        redis.initialise()
+        database.initialise()
+        broker.initialise()
         commands = {
-            "postgres": postgres.command(death_signal=signal.SIGINT),
-            "redis": redis.command(death_signal=signal.SIGKILL),
+            "postgres": database.command(death_signal=signal.SIGINT),
+            "redis": broker.command(death_signal=signal.SIGKILL),
         }
         for name, command in commands.items():
             with (folder / f"{name}.log").open("wb") as log:
@@ -68,10 +68,10 @@ def running() -> Iterator[None]:
                         command, stdout=log, stderr=log, cwd="/", start_new_session=True
                     )
                 )
-        postgres.wait_until_ready()
-        redis.wait_until_ready()
+        database.wait_until_ready()
+        broker.wait_until_ready()
         passwords = {role: _password(role) for role in LOGIN_ROLES}
-        postgres.make_database(DATABASE, statements=roles_sql(passwords=passwords))
+        database.make_database(DATABASE, statements=roles_sql(passwords=passwords))
         yield
     finally:
         for server in servers:
@@ -81,7 +81,8 @@ def running() -> Iterator[None]:
         shutil.rmtree(folder)
 
 
-def _postgres() -> EmbeddedPostgres:
+def postgres() -> EmbeddedPostgres:
+    """Return this run's PostgreSQL."""
     return EmbeddedPostgres(
         data=home() / "pg",
         socket_dir=home() / "s",

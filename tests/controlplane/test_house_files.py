@@ -15,7 +15,9 @@ _FORBIDDEN = {
     "the address of a package registry": re.compile(
         r"pypi\.(org|python)|python" r"hosted\.org|registry\.npm" r"js|files\.pyth" r"on", re.I
     ),
-    "an absolute path of one machine": re.compile(r"(?<![\w.])/(ro" r"ot|work|home/\w+|Users)/[\w.]"),
+    "an absolute path of one machine": re.compile(
+        r"(?<![\w.])/(ro" r"ot|work|home/\w+|Users)/[\w.]"
+    ),
 }
 _EXTENSION = re.compile(r"CREATE\s+EXTEN" r"SION|[A-Za-z]+Exten" r"sion\(\)", re.I)
 

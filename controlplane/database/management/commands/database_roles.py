@@ -6,12 +6,11 @@ import os
 from typing import Any
 
 import psycopg
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
 from controlplane.database import readiness
 from controlplane.database.roles import LOGIN_ROLES, roles_sql
-from controlplane.settings import environment
 
 
 class Command(BaseCommand):
@@ -31,14 +30,14 @@ class Command(BaseCommand):
             for role in LOGIN_ROLES
             if (name := f"GATEHOUSE_{role.removeprefix('gh_').upper()}_PASSWORD") in os.environ
         }
-        login = environment.database(settings.DATABASE_URL)["USER"]
+        login = connection.settings_dict["USER"]
         statements = roles_sql(passwords=passwords, login=login or None)
         if sql:
             self.stdout.write(statements)
         elif apply:
             try:
-                with psycopg.connect(apply, autocommit=True) as connection:
-                    connection.execute(statements.encode())
+                with psycopg.connect(apply, autocommit=True) as administrator:
+                    administrator.execute(statements.encode())
             except psycopg.Error as error:
                 raise CommandError(f"The roles could not be made: {error}") from error
             self.stdout.write("The roles and schemas are there.")
