@@ -215,6 +215,16 @@ def standing(promotion: PromotionRequest, *, actor: Actor) -> Standing:
     return Standing(held, missing, tuple(reasons))
 
 
+def require_may_approve(promotion_id: int, *, actor: Actor, subject_digest: str) -> None:
+    """Return when an approval by this actor would count now; refusals are recorded.
+
+    Doors ask this before they ask for the password, so that nobody signs what cannot count.
+    """
+    promotion = _ALL.get(pk=promotion_id)
+    with workflow.refusals("promotion.approve", actor=actor, obj=promotion):
+        _require_may_approve(promotion, actor, subject_digest)
+
+
 @transaction.atomic
 def approve(
     promotion_id: int,
@@ -236,12 +246,7 @@ def approve(
     """
     promotion = locked(promotion_id)
     with workflow.refusals("promotion.approve", actor=actor, obj=promotion):
-        access.require(actor, "view", promotion)
-        own = _require_reviewer(promotion, actor)
-        PROMOTION.step(promotion.state, "approve")
-        _require_current(promotion, subject_digest)
-        if own.reasons:
-            raise Blocked(own.reasons[0], reasons=list(own.reasons))
+        own = _require_may_approve(promotion, actor, subject_digest)
         _require_acknowledged(promotion, acknowledged)
         signatures.spend(signature_id, actor=actor, subject_digest=subject_digest)
     review = _record_review(
@@ -462,6 +467,18 @@ def _contributors(promotion: PromotionRequest, extra: Sequence[str] = ()) -> lis
     for actor_id in [f"user:{promotion.requester_id}", *extra]:
         found.setdefault(actor_id, "requested this promotion")
     return [{"id": key, "did": found[key]} for key in sorted(found)]
+
+
+def _require_may_approve(
+    promotion: PromotionRequest, actor: Actor, subject_digest: str
+) -> Standing:
+    access.require(actor, "view", promotion)
+    own = _require_reviewer(promotion, actor)
+    PROMOTION.step(promotion.state, "approve")
+    _require_current(promotion, subject_digest)
+    if own.reasons:
+        raise Blocked(own.reasons[0], reasons=list(own.reasons))
+    return own
 
 
 def _require_reviewer(promotion: PromotionRequest, actor: Actor) -> Standing:
