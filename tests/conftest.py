@@ -11,25 +11,33 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from controlplane.local import throw_away
+
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[None]:
+def servers() -> Iterator[throw_away.Servers]:
     """PostgreSQL with the product's roles, and Redis."""
-    from controlplane.local import throw_away
-
-    with throw_away.running():
-        yield
+    with throw_away.Servers() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    servers: None, django_test_environment: None, django_db_blocker: DjangoDbBlocker
+    servers: throw_away.Servers,
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[None]:
     """All schemas, made through the role that makes them in production."""
     from django.core.management import call_command
     from django.db import connections
 
     with django_db_blocker.unblock():
-        call_command("gatehouse_migrate", verbosity=0)
+        if servers.has_schemas:
+            # Nothing to change, but what follows every migration may have: permissions, groups.
+            call_command("migrate", verbosity=0)
+        else:
+            call_command("gatehouse_migrate", verbosity=0)
+            connections.close_all()
+            servers.keep_schemas()
         yield
         connections.close_all()

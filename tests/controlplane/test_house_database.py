@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from controlplane.accounts.models import Workspace
 from controlplane.database import readiness
@@ -100,7 +100,7 @@ def test_the_product_says_which_roles_are_missing() -> None:
 
 
 @pytest.mark.django_db
-def test_an_unreachable_database_is_a_sentence(settings: SettingsWrapper) -> None:
+def test_an_unreachable_database_is_a_sentence(settings: Settings) -> None:
     settings.DATABASE_URL = "postgresql://gh_app@127.0.0.1:1/gatehouse"
     with pytest.raises(readiness.DatabaseNotReady, match=r"^The database cannot be reached: "):
         readiness.require_roles()
