@@ -2,7 +2,7 @@
 
 
 def join() -> None:
-    """Connect listeners to events and concerns to the tick. Called once, when every app is loaded."""
+    """Connect listeners to events and concerns to the tick; called once every app is loaded."""
     from controlplane.core.actor import Actor
     from controlplane.core.events import listen
     from controlplane.jobs import ticks
@@ -13,6 +13,4 @@ def join() -> None:
     listen(PromotionExecuting, rollouts.begin)
 
     ticks.register("rollouts", lambda: rollouts.tick(actor=Actor.system("rollouts")))
-    ticks.register(
-        "promotions", lambda: promotions.expire_due(actor=Actor.system("scheduler"))
-    )
+    ticks.register("promotions", lambda: promotions.expire_due(actor=Actor.system("scheduler")))

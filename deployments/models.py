@@ -248,7 +248,7 @@ class Prediction(models.Model):
     arm = models.CharField(max_length=16, blank=True)
     assignment = models.CharField(max_length=16, blank=True)
     bucket = models.IntegerField(null=True)
-    unit = models.CharField(max_length=64, null=True)
+    unit = models.CharField(max_length=64, null=True)  # noqa: DJ001 absent is not empty
     status = models.IntegerField()
     error = models.TextField(blank=True)
     request_id = models.CharField(max_length=64, blank=True)

@@ -8,9 +8,7 @@ class RegistryConfig(AppConfig):
         from controlplane.access import catalogue
         from registry import models
 
-        catalogue.grants_for(
-            models.Model, user=models.ModelUserGrant, group=models.ModelGroupGrant
-        )
+        catalogue.grants_for(models.Model, user=models.ModelUserGrant, group=models.ModelGroupGrant)
         catalogue.grants_for(
             models.Environment, user=models.EnvironmentUserGrant, group=models.EnvironmentGroupGrant
         )

@@ -105,7 +105,9 @@ def read_bytes(workspace_key: str, sha256: str) -> bytes:
         return blob.read()
 
 
-def iterate(workspace_key: str, sha256: str, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+def iterate(
+    workspace_key: str, sha256: str, *, start: int = 0, stop: int | None = None
+) -> Iterator[bytes]:
     """Yield the bytes from ``start`` up to ``stop`` (exclusive), in chunks."""
     with open_blob(workspace_key, sha256) as blob:
         blob.seek(start)

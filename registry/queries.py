@@ -73,7 +73,9 @@ def versions(model: Model) -> QuerySet[ModelVersion]:
     return (
         model.versions.select_related("model", "registrant")
         .prefetch_related(
-            Prefetch("uses", VersionUse.objects.filter(ended_at=None).select_related("environment")),
+            Prefetch(
+                "uses", VersionUse.objects.filter(ended_at=None).select_related("environment")
+            ),
             Prefetch("evidence", Evidence.objects.order_by("-created_at")),
             "promotions__environment",
         )
@@ -264,11 +266,19 @@ def review_page(number: int, actor: Actor) -> ReviewPage:
 
 def metric_rows(body: Any, gates: Sequence[GateResult] = ()) -> list[MetricRow]:
     """Return the lines of the table: metrics first, then slices."""
-    rows = [_metric_row(item, "Metrics", _judging(gates, item["name"])) for item in body.get("metrics", [])]
+    rows = [
+        _metric_row(item, "Metrics", _judging(gates, item["name"]))
+        for item in body.get("metrics", [])
+    ]
     for item in body.get("slices", []):
         if item.get("candidate") is None:
             continue
-        shown = {**item, "title": item["name"], "name": f"slice:{item['name']}", "direction": "higher"}
+        shown = {
+            **item,
+            "title": item["name"],
+            "name": f"slice:{item['name']}",
+            "direction": "higher",
+        }
         rows.append(_metric_row(shown, "Slices, accuracy", None))
     return rows
 

@@ -54,7 +54,9 @@ def judge(gate: Gate, facts: GateFacts) -> GateOutcome:
 
 def _evidence(gate: Gate, facts: GateFacts) -> GateOutcome:
     if facts.evidence_at is None or facts.body is None:
-        return GateOutcome(FAIL, "No evaluation of this version is recorded. Start one, then check again.")
+        return GateOutcome(
+            FAIL, "No evaluation of this version is recorded. Start one, then check again."
+        )
     if facts.evidence_manifest != facts.manifest_sha256:
         return GateOutcome(FAIL, "The evaluation belongs to other files than this version's.")
     age = facts.now - facts.evidence_at
@@ -117,13 +119,17 @@ def _metric_threshold(gate: Gate, facts: GateFacts) -> GateOutcome:
     if (bound <= limit) if lower_is_better else (bound >= limit):
         side = "at most" if lower_is_better else "at least"
         return GateOutcome(
-            PASS, f"{metric['title']} {candidate['value']}, {side} {_short(bound)} at the interval's bound; "
-            f"the limit is {gate.at_least}.", numbers,
+            PASS,
+            f"{metric['title']} {candidate['value']}, {side} {_short(bound)} at the bound; "
+            f"the limit is {gate.at_least}.",
+            numbers,
         )
     best = low if lower_is_better else high
     if (best > limit) if lower_is_better else (best < limit):
         return GateOutcome(
-            FAIL, f"{metric['title']} {candidate['value']} misses the limit of {gate.at_least}.", numbers
+            FAIL,
+            f"{metric['title']} {candidate['value']} misses the limit of {gate.at_least}.",
+            numbers,
         )
     return GateOutcome(
         INCONCLUSIVE,
@@ -136,14 +142,17 @@ def _metric_threshold(gate: Gate, facts: GateFacts) -> GateOutcome:
 def _metric_vs_live(gate: Gate, facts: GateFacts) -> GateOutcome:
     if not facts.live:
         return GateOutcome(
-            PASS, f"Nothing is live in {facts.environment} yet, so there is nothing to be worse than."
+            PASS,
+            f"Nothing is live in {facts.environment} yet, so there is nothing to be worse than.",
         )
     stale = _wrong_baseline(facts)
     if stale:
         return GateOutcome(FAIL, stale)
     metric = _metric(facts, gate.metric)
     if metric is None or not metric.get("difference"):
-        return GateOutcome(INCONCLUSIVE, f"The evaluation does not compare {gate.metric} with {facts.live}.")
+        return GateOutcome(
+            INCONCLUSIVE, f"The evaluation does not compare {gate.metric} with {facts.live}."
+        )
     return _compare(metric["title"], metric["difference"], gate, facts.live)
 
 
@@ -163,16 +172,20 @@ def _slice_vs_live(gate: Gate, facts: GateFacts) -> GateOutcome:
     if not judged:
         return GateOutcome(INCONCLUSIVE, "No slice has enough rows to be compared.")
     order = {FAIL: 0, INCONCLUSIVE: 1, PASS: 2}
-    worst = min(judged, key=lambda pair: (order[pair[1].outcome], Decimal(pair[0]["difference"]["low"])))
+    worst = min(
+        judged, key=lambda pair: (order[pair[1].outcome], Decimal(pair[0]["difference"]["low"]))
+    )
     if worst[1].outcome == PASS:
         return GateOutcome(
-            PASS, f"All {len(judged)} slices stay within {gate.margin} of {facts.live}.", worst[1].facts
+            PASS,
+            f"All {len(judged)} slices stay within {gate.margin} of {facts.live}.",
+            worst[1].facts,
         )
     return worst[1]
 
 
 def _compare(title: str, difference: Mapping[str, Any], gate: Gate, live: str) -> GateOutcome:
-    """Judge an interval of candidate − live; for errors the sign is turned, so that more is better."""
+    """Judge an interval of candidate − live; of errors, less is better and the sign is turned."""
     value, low, high = (Decimal(difference[key]) for key in ("value", "low", "high"))
     if gate.metric in LOWER_IS_BETTER:
         value, low, high = -value, -high, -low
@@ -180,11 +193,15 @@ def _compare(title: str, difference: Mapping[str, Any], gate: Gate, live: str) -
     numbers = {**_numbers(difference), "limit": f"-{gate.margin}"}
     shown = f"{_signed(value)} [{_signed(low)}, {_signed(high)}] against {live}"
     if low >= -margin:
-        return GateOutcome(PASS, f"{title} {shown}; a drop of {gate.margin} would be too much.", numbers)
+        return GateOutcome(
+            PASS, f"{title} {shown}; a drop of {gate.margin} would be too much.", numbers
+        )
     if high < -margin:
         return GateOutcome(FAIL, f"{title} {shown}: worse by more than {gate.margin}.", numbers)
     return GateOutcome(
-        INCONCLUSIVE, f"{title} {shown}: the interval reaches past a drop of {gate.margin}.", numbers
+        INCONCLUSIVE,
+        f"{title} {shown}: the interval reaches past a drop of {gate.margin}.",
+        numbers,
     )
 
 
@@ -193,7 +210,10 @@ def _wrong_baseline(facts: GateFacts) -> str:
         return "No evaluation of this version is recorded. Start one, then check again."
     if facts.baseline != facts.live:
         compared = facts.baseline or "no other version"
-        return f"The evaluation compares with {compared}, but {facts.live} is live now. Evaluate again."
+        return (
+            f"The evaluation compares with {compared}, but {facts.live} is live now. "
+            "Evaluate again."
+        )
     return ""
 
 
@@ -292,5 +312,8 @@ def reasons_against_vote(
 
 def reasons_against_text(text: str) -> list[str]:
     if len(text.strip()) < MINIMUM_TEXT:
-        return [f"Give a reason of at least {MINIMUM_TEXT} characters, so that the requester can act on it."]
+        return [
+            f"Give a reason of at least {MINIMUM_TEXT} characters, "
+            "so that the requester can act on it."
+        ]
     return []

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from deployments import assignment
-from deployments.models import Deployment, DeploymentRevision
-from registry.models import ModelVersion, PromotionRequest
-from registry.services import evidence
-
 from controlplane.audit import services as audit
 from controlplane.core import clock
 from controlplane.core.actor import Actor
 from controlplane.core.errors import Conflict
+from deployments import assignment
+from deployments.models import Deployment, DeploymentRevision
+from registry.models import ModelVersion, PromotionRequest
+from registry.services import evidence
 
 ROLLBACK_SET_SIZE = 5
 
@@ -48,7 +47,8 @@ def append(
     number = previous.number if previous else 0
     if expected is not None and expected != number:
         raise Conflict(
-            f"{deployment} is at revision {number}, not {expected}: somebody was faster. Look again."
+            f"{deployment} is at revision {number}, not {expected}: somebody was faster. "
+            "Look again."
         )
     now = clock.now()
     if previous:

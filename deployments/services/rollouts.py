@@ -117,7 +117,11 @@ def pause(rollout_id: int, *, actor: Actor, reason: str = "") -> Rollout:
     """The shares stay as they are until somebody resumes or rolls back."""
     rollout = _locked(rollout_id)
     return workflow.perform(
-        ROLLOUT, rollout, "pause", actor=actor, reason=reason,
+        ROLLOUT,
+        rollout,
+        "pause",
+        actor=actor,
+        reason=reason,
         changes={"message": reason or "Paused by hand."},
     )
 
@@ -127,15 +131,16 @@ def resume(rollout_id: int, *, actor: Actor) -> Rollout:
     """The step begins anew: counts from before the pause are not mixed with those after."""
     rollout = _locked(rollout_id)
     return workflow.perform(
-        ROLLOUT, rollout, "resume", actor=actor,
+        ROLLOUT,
+        rollout,
+        "resume",
+        actor=actor,
         changes={"step_started_at": clock.now(), "message": "Resumed; counting anew."},
     )
 
 
 @transaction.atomic
-def roll_back(
-    rollout_id: int, *, actor: Actor, reason: str, cause: str = "rollback"
-) -> Rollout:
+def roll_back(rollout_id: int, *, actor: Actor, reason: str, cause: str = "rollback") -> Rollout:
     """All requests go to the version from before; nothing is prepared, for it is still warm."""
     rollout = _locked(rollout_id)
     if not reason.strip():
@@ -157,7 +162,8 @@ def roll_back_deployment(
     """
     deployment = workflow.lock(
         Deployment.objects.select_related("model__workspace", "environment", "workspace"),
-        what="deployment", pk=deployment_id,
+        what="deployment",
+        pk=deployment_id,
     )
     with workflow.refusals("deployment.roll_back", actor=actor, obj=deployment):
         access.require(actor, "operate", deployment)
@@ -178,11 +184,20 @@ def roll_back_deployment(
         return [] if target else [f"{deployment} has no earlier version to go back to."]
 
     workflow.perform(
-        DEPLOYMENT, deployment, "roll_back", actor=actor, blocked_by=blockers, reason=reason,
+        DEPLOYMENT,
+        deployment,
+        "roll_back",
+        actor=actor,
+        blocked_by=blockers,
+        reason=reason,
         facts={"from": live.number if live else None, "to": target.number if target else None},
     )
     revisions.append(
-        deployment, stable=target, salt=secrets.token_hex(8), cause="rollback", actor=actor,
+        deployment,
+        stable=target,
+        salt=secrets.token_hex(8),
+        cause="rollback",
+        actor=actor,
         reason=reason,
     )
     revisions.settle(deployment, target, actor=actor)
@@ -202,15 +217,20 @@ def _prepare(rollout: Rollout, *, actor: Actor) -> Rollout:
         return _start(rollout, actor=actor)
     if waited > limit:
         return _start_rollback(
-            rollout, actor=actor, cause="monitor",
-            reason=f"The new version was not ready after {int(limit.total_seconds())} seconds: {detail}",
+            rollout,
+            actor=actor,
+            cause="monitor",
+            reason=f"The new version was not ready after {limit.seconds} seconds: {detail}",
         )
     return rollout
 
 
 def _start(rollout: Rollout, *, actor: Actor) -> Rollout:
     workflow.perform(
-        ROLLOUT, rollout, "start", actor=actor,
+        ROLLOUT,
+        rollout,
+        "start",
+        actor=actor,
         changes={"step": 0, "step_started_at": clock.now(), "message": ""},
         facts={"share_basis_points": rollout.plan["steps_basis_points"][0]},
     )
@@ -241,13 +261,16 @@ def _judge(rollout: Rollout, *, actor: Actor) -> Rollout:
     return _MOVES[decision.move](rollout, actor, decision.sentence)
 
 
-def _advance(
-    rollout: Rollout, *, actor: Actor, why: str, blocked_by: Any = ()
-) -> Rollout:
+def _advance(rollout: Rollout, *, actor: Actor, why: str, blocked_by: Any = ()) -> Rollout:
     steps = rollout.plan["steps_basis_points"]
     following = min(rollout.step + 1, len(steps) - 1)
     workflow.perform(
-        ROLLOUT, rollout, "advance", actor=actor, blocked_by=blocked_by, reason=why,
+        ROLLOUT,
+        rollout,
+        "advance",
+        actor=actor,
+        blocked_by=blocked_by,
+        reason=why,
         changes={"step": following, "step_started_at": clock.now(), "message": why, "guard": {}},
         facts={"step": following, "share_basis_points": steps[following]},
         cause="human" if actor.is_human else "monitor",
@@ -258,7 +281,11 @@ def _advance(
 
 def _bake(rollout: Rollout, actor: Actor, why: str) -> Rollout:
     return workflow.perform(
-        ROLLOUT, rollout, "bake", actor=actor, reason=why,
+        ROLLOUT,
+        rollout,
+        "bake",
+        actor=actor,
+        reason=why,
         changes={"step_started_at": clock.now(), "message": why},
     )
 
@@ -267,11 +294,19 @@ def _succeed(rollout: Rollout, actor: Actor, why: str) -> Rollout:
     """The version is stable; aliases follow, and the one from before stays warm as the way back."""
     deployment = _locked_deployment(rollout)
     workflow.perform(
-        ROLLOUT, rollout, "succeed", actor=actor, reason=why,
+        ROLLOUT,
+        rollout,
+        "succeed",
+        actor=actor,
+        reason=why,
         changes={"finished_at": clock.now(), "message": why},
     )
     revision = revisions.append(
-        deployment, stable=rollout.version, salt=rollout.salt, cause="rollout", actor=actor,
+        deployment,
+        stable=rollout.version,
+        salt=rollout.salt,
+        cause="rollout",
+        actor=actor,
         promotion=rollout.promotion,
     )
     revisions.settle(deployment, rollout.version, actor=actor)
@@ -282,24 +317,36 @@ def _succeed(rollout: Rollout, actor: Actor, why: str) -> Rollout:
 
 def _pause_undecided(rollout: Rollout, actor: Actor, why: str) -> Rollout:
     return workflow.perform(
-        ROLLOUT, rollout, "pause", actor=actor, reason=why, cause="monitor",
+        ROLLOUT,
+        rollout,
+        "pause",
+        actor=actor,
+        reason=why,
+        cause="monitor",
         changes={"message": why},
     )
 
 
-def _start_rollback(
-    rollout: Rollout, *, actor: Actor, reason: str, cause: str
-) -> Rollout:
+def _start_rollback(rollout: Rollout, *, actor: Actor, reason: str, cause: str) -> Rollout:
     workflow.perform(
-        ROLLOUT, rollout, "roll_back", actor=actor, reason=reason,
+        ROLLOUT,
+        rollout,
+        "roll_back",
+        actor=actor,
+        reason=reason,
         changes={"message": reason, "step_started_at": clock.now()},
         facts={"to": rollout.baseline.number if rollout.baseline else None},
         cause=cause if cause == "monitor" else "",
     )
     deployment = _locked_deployment(rollout)
     revision = revisions.append(
-        deployment, stable=rollout.baseline, salt=rollout.salt, cause=cause, actor=actor,
-        promotion=rollout.promotion, reason=reason,
+        deployment,
+        stable=rollout.baseline,
+        salt=rollout.salt,
+        cause=cause,
+        actor=actor,
+        promotion=rollout.promotion,
+        reason=reason,
     )
     if rollout.baseline is None and deployment.state == Deployment.State.LIVE:
         workflow.perform(
@@ -312,7 +359,10 @@ def _start_rollback(
 def _confirm_rollback(rollout: Rollout, *, actor: Actor) -> Rollout:
     if routing.acknowledged_everywhere(rollout.routing_revision) or not _was_exposed(rollout):
         workflow.perform(
-            ROLLOUT, rollout, "confirm_rolled_back", actor=actor,
+            ROLLOUT,
+            rollout,
+            "confirm_rolled_back",
+            actor=actor,
             changes={"finished_at": clock.now()},
             facts={"gateways": len(routing.gateways())},
         )
@@ -320,7 +370,10 @@ def _confirm_rollback(rollout: Rollout, *, actor: Actor) -> Rollout:
         return rollout
     if clock.now() - rollout.step_started_at > timedelta(seconds=ACK_SECONDS):
         return workflow.perform(
-            ROLLOUT, rollout, "fail_rollback", actor=actor,
+            ROLLOUT,
+            rollout,
+            "fail_rollback",
+            actor=actor,
             reason=f"Not every gateway confirmed the rollback within {ACK_SECONDS} seconds.",
         )
     return rollout
@@ -381,7 +434,8 @@ def _deployment_of(model: Model, environment: Environment, *, actor: Actor) -> D
         )
     return workflow.lock(
         Deployment.objects.select_related("model__workspace", "environment", "workspace"),
-        what="deployment", pk=deployment.pk,
+        what="deployment",
+        pk=deployment.pk,
     )
 
 
@@ -412,7 +466,8 @@ def _locked(rollout_id: int) -> Rollout:
 def _locked_deployment(rollout: Rollout) -> Deployment:
     return workflow.lock(
         Deployment.objects.select_related("model__workspace", "environment", "workspace"),
-        what="deployment", pk=rollout.deployment_id,
+        what="deployment",
+        pk=rollout.deployment_id,
     )
 
 

@@ -109,7 +109,9 @@ def _build(epoch: int, revision: int) -> snapshot.Snapshot:
         DeploymentRevision.objects.filter(valid_to=None)
         .exclude(deployment__state=Deployment.State.RETIRED)
         .select_related(
-            "deployment__workspace", "deployment__model", "stable__model__workspace",
+            "deployment__workspace",
+            "deployment__model",
+            "stable__model__workspace",
             "candidate__model__workspace",
         )
         .order_by("deployment_id")
@@ -217,17 +219,17 @@ def _to_keep_warm() -> list[ModelVersion]:
     for deployment in {item.deployment_id: item.deployment for item in recent}.values():
         now = revisions.current(deployment)
         versions += revisions.rollback_set(deployment, now.stable if now else None)[:1]
-    return [
-        item
-        for item in ModelVersion.objects.filter(
-            pk__in=[version.pk for version in versions], state="sealed"
-        ).select_related("model__workspace")
-    ]
+    kept = ModelVersion.objects.filter(
+        pk__in=[version.pk for version in versions], state=ModelVersion.State.SEALED
+    )
+    return list(kept.select_related("model__workspace"))
 
 
 def _tokens() -> tuple[snapshot.TokenGrant, ...]:
     tokens = ApiToken.objects.filter(
-        kind=ApiToken.Kind.PREDICT, revoked_at=None, expires_at__gt=clock.now(),
+        kind=ApiToken.Kind.PREDICT,
+        revoked_at=None,
+        expires_at__gt=clock.now(),
         user__is_active=True,
     ).order_by("id")
     return tuple(

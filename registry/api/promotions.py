@@ -48,9 +48,7 @@ class Promotions(APIView):
         ).select_related("model__workspace")
         return paged(self, request, rows, shapes.PromotionSerializer)
 
-    @extend_schema(
-        request=shapes.RequestPromotion, responses={201: shapes.PromotionPageSerializer}
-    )
+    @extend_schema(request=shapes.RequestPromotion, responses={201: shapes.PromotionPageSerializer})
     @once_per_key()
     def post(self, request: Request) -> Response:
         """Ask for a version to be promoted; its checks start at once."""
@@ -74,8 +72,11 @@ class OnePromotion(APIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("seen", description="With `Prefer: wait=25`: answer when the state "
-                             "is no longer this one, or when the wait is over."),
+            OpenApiParameter(
+                "seen",
+                description="With `Prefer: wait=25`: answer when the state "
+                "is no longer this one, or when the wait is over.",
+            ),
         ],
         responses=shapes.PromotionPageSerializer,
         operation_id="get_promotion",
@@ -182,9 +183,7 @@ class CheckAgain(Step):
     def post(self, request: Request, number: int) -> Response:
         """Run the checks once more, on the newest evidence."""
         valid(shapes.Nothing, request)
-        promotions.check_again(
-            self.found(request, number).pk, actor=Actor.from_request(request)
-        )
+        promotions.check_again(self.found(request, number).pk, actor=Actor.from_request(request))
         return self.answer(request, number)
 
 

@@ -63,9 +63,16 @@ class DatasetVersions(APIView):
     parser_classes = (MultiPartParser,)
 
     @extend_schema(
-        request={"multipart/form-data": {"type": "object", "properties": {
-            "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-            "note": {"type": "string"}, "description": {"type": "string"}}}},
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    "note": {"type": "string"},
+                    "description": {"type": "string"},
+                },
+            }
+        },
         responses={201: shapes.DatasetVersionSerializer},
     )
     @once_per_key()
@@ -75,8 +82,10 @@ class DatasetVersions(APIView):
         access.require(Actor.from_request(request), "contribute", workspace)
         uploads = request.FILES.getlist("file")
         if not uploads:
-            raise Invalid("Send at least one file in the field “file”.",
-                          fields={"file": ["Send at least one file."]})
+            raise Invalid(
+                "Send at least one file in the field “file”.",
+                fields={"file": ["Send at least one file."]},
+            )
         files = [
             datasets.UploadedFile(
                 upload.name or "",
@@ -116,7 +125,9 @@ class Models(APIView):
         """List the models you may see; ``?q=``, ``?tier=`` and ``?live=yes|no`` narrow the list."""
         query = request.query_params
         rows = queries.filtered_models(
-            Actor.from_request(request), text=query.get("q", ""), tier=query.get("tier", ""),
+            Actor.from_request(request),
+            text=query.get("q", ""),
+            tier=query.get("tier", ""),
             live=query.get("live", ""),
         )
         return paged(self, request, rows, shapes.ModelSerializer)

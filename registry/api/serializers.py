@@ -38,8 +38,18 @@ class DatasetVersionSerializer(serializers.ModelSerializer[DatasetVersion]):
     class Meta:
         model = DatasetVersion
         fields = (
-            "reference", "number", "state", "note", "rows", "size_bytes", "digest", "schema",
-            "profile", "created_by", "created_at", "sealed_at",
+            "reference",
+            "number",
+            "state",
+            "note",
+            "rows",
+            "size_bytes",
+            "digest",
+            "schema",
+            "profile",
+            "created_by",
+            "created_at",
+            "sealed_at",
         )
 
 
@@ -51,8 +61,16 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
     class Meta:
         model = Model
         fields = (
-            "name", "description", "owner", "risk_tier", "state", "tags", "newest_version",
-            "live_version", "created_at", "updated_at",
+            "name",
+            "description",
+            "owner",
+            "risk_tier",
+            "state",
+            "tags",
+            "newest_version",
+            "live_version",
+            "created_at",
+            "updated_at",
         )
 
 
@@ -77,9 +95,24 @@ class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
     class Meta:
         model = ModelVersion
         fields = (
-            "reference", "model", "number", "state", "description", "tags", "run_id", "source",
-            "manifest", "manifest_sha256", "size_bytes", "signature", "flavours", "lock_sha256",
-            "file_verdict", "registrant", "created_at", "sealed_at",
+            "reference",
+            "model",
+            "number",
+            "state",
+            "description",
+            "tags",
+            "run_id",
+            "source",
+            "manifest",
+            "manifest_sha256",
+            "size_bytes",
+            "signature",
+            "flavours",
+            "lock_sha256",
+            "file_verdict",
+            "registrant",
+            "created_at",
+            "sealed_at",
         )
 
     def get_reference(self, version: ModelVersion) -> str:
@@ -93,8 +126,17 @@ class EvidenceSerializer(serializers.ModelSerializer[Evidence]):
     class Meta:
         model = Evidence
         fields = (
-            "id", "kind", "suite", "dataset", "baseline", "body", "digest", "manifest_sha256",
-            "job_id", "attested_by_client", "created_at",
+            "id",
+            "kind",
+            "suite",
+            "dataset",
+            "baseline",
+            "body",
+            "digest",
+            "manifest_sha256",
+            "job_id",
+            "attested_by_client",
+            "created_at",
         )
 
     def get_dataset(self, evidence: Evidence) -> str | None:
@@ -116,7 +158,13 @@ class PolicySerializer(serializers.ModelSerializer[Policy]):
     class Meta:
         model = Policy
         fields = (
-            "environment", "risk_tier", "number", "state", "source", "body", "digest",
+            "environment",
+            "risk_tier",
+            "number",
+            "state",
+            "source",
+            "body",
+            "digest",
             "created_at",
         )
 
@@ -172,9 +220,25 @@ class PromotionSerializer(serializers.ModelSerializer[PromotionRequest]):
     class Meta:
         model = PromotionRequest
         fields = (
-            "reference", "number", "model", "version", "environment", "replaces", "state",
-            "requester", "reason", "link", "subject_digest", "plan", "closed_because",
-            "created_at", "updated_at", "expires_at", "approved_until", "closed_at", "url",
+            "reference",
+            "number",
+            "model",
+            "version",
+            "environment",
+            "replaces",
+            "state",
+            "requester",
+            "reason",
+            "link",
+            "subject_digest",
+            "plan",
+            "closed_because",
+            "created_at",
+            "updated_at",
+            "expires_at",
+            "approved_until",
+            "closed_at",
+            "url",
         )
 
     def get_replaces(self, promotion: PromotionRequest) -> int | None:

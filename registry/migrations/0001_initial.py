@@ -194,7 +194,7 @@ class Migration(migrations.Migration):
                 ('run_id', models.CharField(blank=True, db_index=True, max_length=32)),
                 ('logged_model_id', models.CharField(blank=True, db_index=True, max_length=64)),
                 ('job_id', models.UUIDField(blank=True, db_index=True, null=True)),
-                ('semantic_version', models.CharField(blank=True, max_length=40, null=True)),
+                ('semantic_version', models.CharField(blank=True, max_length=40)),
                 ('manifest', models.JSONField(default=list)),
                 ('manifest_sha256', models.CharField(blank=True, max_length=64)),
                 ('size_bytes', models.BigIntegerField(default=0)),

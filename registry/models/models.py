@@ -30,9 +30,7 @@ class Model(models.Model):
     workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=200)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="models")
-    risk_tier = models.CharField(
-        max_length=8, choices=RiskTier.choices, default=RiskTier.MEDIUM
-    )
+    risk_tier = models.CharField(max_length=8, choices=RiskTier.choices, default=RiskTier.MEDIUM)
     state = models.CharField(max_length=12, choices=State.choices, default=State.ACTIVE)
     description = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)
@@ -83,7 +81,7 @@ class ModelVersion(models.Model):
     run_id = models.CharField(max_length=32, blank=True, db_index=True)
     logged_model_id = models.CharField(max_length=64, blank=True, db_index=True)
     job_id = models.UUIDField(null=True, blank=True, db_index=True)
-    semantic_version = models.CharField(max_length=40, null=True, blank=True)
+    semantic_version = models.CharField(max_length=40, blank=True)
     manifest = models.JSONField(default=list)
     manifest_sha256 = models.CharField(max_length=64, blank=True)
     size_bytes = models.BigIntegerField(default=0)

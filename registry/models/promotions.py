@@ -45,7 +45,10 @@ class PromotionRequest(models.Model):
         Environment, on_delete=models.PROTECT, related_name="promotions"
     )
     replaces = models.ForeignKey(
-        ModelVersion, null=True, on_delete=models.PROTECT, related_name="+",
+        ModelVersion,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
         help_text="The version that was live when the request was opened.",
     )
     policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="promotions")

@@ -12,10 +12,25 @@ import yaml
 
 from controlplane.core.errors import Invalid
 
-GATE_KINDS = ("evidence", "metric_threshold", "metric_vs_live", "slice_vs_live", "manifest",
-              "signature", "lineage")
-METRICS = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "roc_auc_ovr",
-           "mae", "rmse", "r2")
+GATE_KINDS = (
+    "evidence",
+    "metric_threshold",
+    "metric_vs_live",
+    "slice_vs_live",
+    "manifest",
+    "signature",
+    "lineage",
+)
+METRICS = (
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "roc_auc_ovr",
+    "mae",
+    "rmse",
+    "r2",
+)
 SLOTS = ("ml", "risk", "business", "ops")
 STRATEGIES = ("blue_green", "canary")
 
@@ -103,8 +118,11 @@ def parse(source: str) -> PolicyBody:
 
 def from_json(document: Mapping[str, Any]) -> PolicyBody:
     """Return the policy from its parsed form; the same checks as ``parse``."""
-    _known(document, "policy", {"gates", "reviews", "approval_valid_hours",
-                                "request_expires_hours", "rollout"})
+    _known(
+        document,
+        "policy",
+        {"gates", "reviews", "approval_valid_hours", "request_expires_hours", "rollout"},
+    )
     gates = tuple(_gate(item, index) for index, item in enumerate(document.get("gates") or []))
     if not gates:
         raise Invalid("policy.gates: name at least one gate.")
@@ -213,7 +231,9 @@ def _guard(item: Any) -> Guard:
 def _known(item: Mapping[str, Any], place: str, allowed: set[str]) -> None:
     unknown = sorted(set(item) - allowed)
     if unknown:
-        raise Invalid(f"{place}: {unknown[0]!r} is not known here; use {', '.join(sorted(allowed))}.")
+        raise Invalid(
+            f"{place}: {unknown[0]!r} is not known here; use {', '.join(sorted(allowed))}."
+        )
 
 
 def _count(item: Mapping[str, Any], key: str, default: int) -> int:
@@ -227,4 +247,4 @@ def _decimal(item: Mapping[str, Any], key: str, place: str) -> Decimal:
     try:
         return Decimal(str(item[key]))
     except (KeyError, InvalidOperation):
-        raise Invalid(f"{place}.{key}: write a decimal number such as \"0.02\".") from None
+        raise Invalid(f'{place}.{key}: write a decimal number such as "0.02".') from None

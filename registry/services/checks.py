@@ -107,8 +107,14 @@ def deviations(promotion: PromotionRequest) -> list[Deviation]:
     live = evidence.live_version(promotion.model_id, promotion.environment)
     if live is None:
         found.append(
-            (2, Deviation("first", f"First version of {promotion.model} in {promotion.environment.name}; "
-                          "a way back does not exist yet."))
+            (
+                2,
+                Deviation(
+                    "first",
+                    f"First version of {promotion.model} in {promotion.environment.name}; "
+                    "a way back does not exist yet.",
+                ),
+            )
         )
     else:
         known = set(live.datasets.values_list("pk", flat=True))

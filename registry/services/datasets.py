@@ -101,7 +101,7 @@ def register_version(
 
 
 def seal(version_id: int, *, actor: Actor) -> DatasetVersion:
-    """The version has its rows, schema and profile and is sealed; or it is rejected, with the reason.
+    """The version is sealed with its rows, schema and profile, or rejected with the reason.
 
     Safe to run twice: a version that is no longer being registered stays as it is.
     """
@@ -117,7 +117,11 @@ def seal(version_id: int, *, actor: Actor) -> DatasetVersion:
         with transaction.atomic():
             locked = _locked(version_id)
             return workflow.perform(
-                DATASET_VERSION, locked, "reject", actor=actor, reason=str(error),
+                DATASET_VERSION,
+                locked,
+                "reject",
+                actor=actor,
+                reason=str(error),
                 changes={"note": str(error)},
             )
     with transaction.atomic():
@@ -187,7 +191,9 @@ def _require_files(files: Sequence[UploadedFile]) -> None:
     paths = [file.path for file in files]
     for path in paths:
         if not _PATH.match(path) or path in {".", ".."}:
-            raise Invalid(f"{path!r} cannot name a file: use letters, digits, dot, hyphen, underscore.")
+            raise Invalid(
+                f"{path!r} cannot name a file: use letters, digits, dot, hyphen, underscore."
+            )
     if len(set(paths)) != len(paths):
         raise Invalid("Two of the files have the same name.")
 

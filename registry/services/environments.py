@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import transaction
 
 from controlplane.access import services as access
@@ -21,10 +23,13 @@ SHIPPED = (
 
 
 @transaction.atomic
-def ship_defaults(workspace: Workspace, *, actor: Actor) -> None:
+def ship_defaults(
+    workspace: Workspace, *, actor: Actor, sources: Mapping[str, str] | None = None
+) -> None:
     """The workspace has the shipped environments, each with a policy for every risk tier.
 
-    What is there already stays as it is.
+    ``sources`` are the YAML of first policies by tier, in place of the shipped ones. What is
+    there already stays as it is.
     """
     for key, name, kind, alias, order in SHIPPED:
         environment, created = Environment.objects.get_or_create(
@@ -33,11 +38,16 @@ def ship_defaults(workspace: Workspace, *, actor: Actor) -> None:
             defaults={"name": name, "kind": kind, "guarded_alias": alias, "order": order},
         )
         if created:
-            audit.record("environment.create", actor=actor, obj=audit.ref(environment),
-                         after={"kind": kind, "guarded_alias": alias})
+            audit.record(
+                "environment.create",
+                actor=actor,
+                obj=audit.ref(environment),
+                after={"kind": kind, "guarded_alias": alias},
+            )
         for tier in Model.RiskTier.values:
             if not environment.policies.filter(risk_tier=tier).exists():
-                _activate(environment, tier, policies.default_source(tier), actor=actor)
+                source = (sources or {}).get(tier) or policies.default_source(tier)
+                _activate(environment, tier, source, actor=actor)
 
 
 @transaction.atomic
@@ -54,15 +64,17 @@ def activate_policy(
     with workflow.refusals("policy.activate", actor=actor, obj=environment):
         access.require(actor, "configure", environment)
         if risk_tier not in Model.RiskTier.values:
-            raise Invalid(f"{risk_tier!r} is not a risk tier; use {', '.join(Model.RiskTier.values)}.")
+            raise Invalid(
+                f"{risk_tier!r} is not a risk tier; use {', '.join(Model.RiskTier.values)}."
+            )
         body = policies.parse(source)
         present = active_policy(environment, risk_tier)
-        lowered = lowered(policies.from_json(present.body), body) if present else []
-        if lowered:
+        laxer = lowered(policies.from_json(present.body), body) if present else []
+        if laxer:
             raise Blocked(
-                f"This policy asks less than the present one: {lowered[0]} Lowering a guard needs "
+                f"This policy asks less than the present one: {laxer[0]} Lowering a guard needs "
                 "two people, which this installation cannot do yet.",
-                reasons=lowered,
+                reasons=laxer,
             )
     return _activate(environment, risk_tier, source, actor=actor, reason=reason)
 
@@ -126,9 +138,15 @@ def _activate(
         digest=digest,
         created_by_id=actor.user_id,
     )
-    audit.record("policy.activate", actor=actor, obj=audit.ref(policy), reason=reason,
-                 before={"policy": newest.digest if newest else None}, after={"policy": digest},
-                 digests={"policy": digest})
+    audit.record(
+        "policy.activate",
+        actor=actor,
+        obj=audit.ref(policy),
+        reason=reason,
+        before={"policy": newest.digest if newest else None},
+        after={"policy": digest},
+        digests={"policy": digest},
+    )
     return policy
 
 

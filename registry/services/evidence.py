@@ -32,9 +32,11 @@ def attach(
     Raises:
         Blocked: the version is not sealed, so the evidence would have no fixed subject.
     """
-    version = ModelVersion.objects.select_for_update(of=("self",)).select_related(
-        "model__workspace"
-    ).get(pk=version_id)
+    version = (
+        ModelVersion.objects.select_for_update(of=("self",))
+        .select_related("model__workspace")
+        .get(pk=version_id)
+    )
     if version.state != ModelVersion.State.SEALED:
         raise Blocked(f"{version} is {version.state}; evidence is kept for sealed versions only.")
     if job_id is not None:

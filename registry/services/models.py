@@ -62,7 +62,9 @@ def create_model(
     Raises:
         Invalid: the name or tier cannot be used. Conflict: the name is taken.
     """
-    target = audit.ObjectRef(type="model", id=name[:100], label=name[:100], workspace_id=workspace.pk)
+    target = audit.ObjectRef(
+        type="model", id=name[:100], label=name[:100], workspace_id=workspace.pk
+    )
     with workflow.refusals("model.create", actor=actor, obj=target):
         access.require(actor, "contribute", workspace)
         _require_name(name)
@@ -182,8 +184,13 @@ def rename_model(model: Model, new_name: str, *, actor: Actor) -> Model:
     before = model.name
     model.name = new_name
     model.save(update_fields=["name", "updated_at"])
-    audit.record("model.rename", actor=actor, obj=audit.ref(model),
-                 before={"name": before}, after={"name": new_name})
+    audit.record(
+        "model.rename",
+        actor=actor,
+        obj=audit.ref(model),
+        before={"name": before},
+        after={"name": new_name},
+    )
     return model
 
 
@@ -198,8 +205,13 @@ def retire_model(model: Model, *, actor: Actor) -> None:
         workflow.perform(VERSION, version, "retire", actor=actor)
     model.state = Model.State.RETIRED
     model.save(update_fields=["state", "updated_at"])
-    audit.record("model.retire", actor=actor, obj=audit.ref(model),
-                 before={"state": "active"}, after={"state": "retired"})
+    audit.record(
+        "model.retire",
+        actor=actor,
+        obj=audit.ref(model),
+        before={"state": "active"},
+        after={"state": "retired"},
+    )
 
 
 def register_version(
@@ -377,9 +389,13 @@ def set_alias(model: Model, alias: str, number: int, *, actor: Actor) -> Alias:
     pointer = Alias.objects.create(
         model=model, name=alias, version=version, set_by=accountable_user(actor)
     )
-    audit.record("alias.set", actor=actor, obj=audit.ref(model),
-                 before={"version": present.version.number if present else None},
-                 after={"alias": alias, "version": number})
+    audit.record(
+        "alias.set",
+        actor=actor,
+        obj=audit.ref(model),
+        before={"version": present.version.number if present else None},
+        after={"alias": alias, "version": number},
+    )
     return pointer
 
 
@@ -396,7 +412,7 @@ def delete_alias(model: Model, alias: str, *, actor: Actor) -> None:
 
 
 def resolve_alias(model: Model, alias: str) -> ModelVersion | None:
-    """Return the version an alias names: guarded ones follow what is live, ``latest`` the number."""
+    """Return the version an alias names; guarded ones follow what is live."""
     if alias.lower() == "latest":
         newest = ModelVersion.objects.filter(model=model, state="sealed").aggregate(n=Max("number"))
         return ModelVersion.objects.filter(model=model, number=newest["n"]).first()
@@ -438,7 +454,9 @@ def retire_version(version: ModelVersion, *, actor: Actor, reason: str = "") -> 
     )
 
     def blockers() -> list[str]:
-        uses = VersionUse.objects.filter(version=version, ended_at=None).select_related("environment")
+        uses = VersionUse.objects.filter(version=version, ended_at=None).select_related(
+            "environment"
+        )
         reasons = [
             f"It is {'live' if use.use == 'live' else 'a rollback target'} in {use.environment}."
             for use in uses
@@ -500,9 +518,14 @@ def _require_owner(actor: Actor, model: Model) -> None:
 
 
 def _refuse_in_use(model: Model, what: str) -> None:
-    use = VersionUse.objects.filter(model=model, ended_at=None).select_related("environment").first()
+    use = (
+        VersionUse.objects.filter(model=model, ended_at=None).select_related("environment").first()
+    )
     if use:
-        raise Blocked(f"{model} cannot be {what}: version {use.version.number} is {use.use} in {use.environment}.")
+        raise Blocked(
+            f"{model} cannot be {what}: version {use.version.number} is {use.get_use_display()} "
+            f"in {use.environment}."
+        )
     open_request = PromotionRequest.objects.filter(
         model=model, state__in=OPEN_PROMOTION_STATES
     ).first()

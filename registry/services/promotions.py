@@ -71,10 +71,23 @@ def request(
         plan = _plan(body, strategy, has_live=live is not None)
         try:
             with transaction.atomic():
-                promotion = _create(version, environment, policy, body, plan, live, actor=actor,
-                                    reason=reason, link=link)
+                promotion = _create(
+                    version,
+                    environment,
+                    policy,
+                    body,
+                    plan,
+                    live,
+                    actor=actor,
+                    reason=reason,
+                    link=link,
+                )
                 workflow.perform(
-                    PROMOTION, promotion, "submit", actor=actor, reason=reason,
+                    PROMOTION,
+                    promotion,
+                    "submit",
+                    actor=actor,
+                    reason=reason,
                     facts={"version": version.number, "environment": environment.key},
                 )
                 outbox.after_commit("registry.check_promotion", promotion.pk, queue="promotion")
@@ -152,7 +165,7 @@ def check(promotion_id: int, *, actor: Actor) -> PromotionRequest:
 
 @transaction.atomic
 def check_again(promotion_id: int, *, actor: Actor, reason: str = "") -> PromotionRequest:
-    """The checks run once more, on what is there now; earlier approvals of another subject are stale."""
+    """The checks run once more, on what is there now."""
     promotion = locked(promotion_id)
     workflow.perform(PROMOTION, promotion, "check_again", actor=actor, reason=reason)
     outbox.after_commit("registry.check_promotion", promotion.pk, queue="promotion")
@@ -250,7 +263,11 @@ def approve(
         _require_acknowledged(promotion, acknowledged)
         signatures.spend(signature_id, actor=actor, subject_digest=subject_digest)
     review = _record_review(
-        promotion, actor=actor, verdict=Review.Verdict.APPROVE, slot=own.slot, text=comment,
+        promotion,
+        actor=actor,
+        verdict=Review.Verdict.APPROVE,
+        slot=own.slot,
+        text=comment,
         acknowledged=acknowledged,
     )
     if standing(promotion, actor=actor).open_slots:
@@ -280,8 +297,12 @@ def request_changes(
 ) -> PromotionRequest:
     """The requester is told what is missing; after new evidence the checks run again."""
     return _decide(
-        promotion_id, "request_changes", Review.Verdict.REQUEST_CHANGES, actor=actor,
-        subject_digest=subject_digest, text=text,
+        promotion_id,
+        "request_changes",
+        Review.Verdict.REQUEST_CHANGES,
+        actor=actor,
+        subject_digest=subject_digest,
+        text=text,
     )
 
 
@@ -289,8 +310,12 @@ def request_changes(
 def reject(promotion_id: int, *, actor: Actor, subject_digest: str, text: str) -> PromotionRequest:
     """The request has ended; the version may ask again with a new one."""
     return _decide(
-        promotion_id, "reject", Review.Verdict.REJECT, actor=actor,
-        subject_digest=subject_digest, text=text,
+        promotion_id,
+        "reject",
+        Review.Verdict.REJECT,
+        actor=actor,
+        subject_digest=subject_digest,
+        text=text,
     )
 
 
@@ -362,7 +387,11 @@ def mark_rolled_back(promotion_id: int, *, actor: Actor, reason: str) -> Promoti
     """The rollout ended where it began."""
     promotion = locked(promotion_id)
     return workflow.perform(
-        PROMOTION, promotion, "roll_back", actor=actor, reason=reason,
+        PROMOTION,
+        promotion,
+        "roll_back",
+        actor=actor,
+        reason=reason,
         changes={"closed_at": clock.now(), "closed_because": reason},
     )
 
@@ -381,7 +410,11 @@ def expire_due(*, actor: Actor) -> int:
                 continue
             what = "approval" if promotion.state == "approved" else "request"
             workflow.perform(
-                PROMOTION, promotion, "expire", actor=actor, cause="schedule",
+                PROMOTION,
+                promotion,
+                "expire",
+                actor=actor,
+                cause="schedule",
                 changes={"closed_at": now, "closed_because": f"The {what} was not used in time."},
             )
             count += 1
@@ -511,7 +544,9 @@ def _require_current(promotion: PromotionRequest, seen: str) -> None:
 def _require_acknowledged(promotion: PromotionRequest, acknowledged: Sequence[str]) -> None:
     if promotion.model.risk_tier not in {"high", "critical"}:
         return
-    open_points = [item.key for item in checks.deviations(promotion) if item.key not in acknowledged]
+    open_points = [
+        item.key for item in checks.deviations(promotion) if item.key not in acknowledged
+    ]
     if open_points:
         raise Blocked(
             f"For a model of {promotion.model.risk_tier} risk tick each point to look at first; "
@@ -540,11 +575,14 @@ def _decide(
             raise Invalid(missing[0], fields={"text": missing})
     slot = own.slot or next(iter(sorted(own.held_slots)))
     _record_review(promotion, actor=actor, verdict=verdict, slot=slot, text=text, acknowledged=())
-    changes = (
-        {"closed_at": clock.now(), "closed_because": text} if step == "reject" else {}
-    )
+    changes = {"closed_at": clock.now(), "closed_because": text} if step == "reject" else {}
     return workflow.perform(
-        PROMOTION, promotion, step, actor=actor, reason=text, changes=changes,
+        PROMOTION,
+        promotion,
+        step,
+        actor=actor,
+        reason=text,
+        changes=changes,
         digests={"subject": promotion.subject_digest},
     )
 

@@ -1,0 +1,269 @@
+"""A promotion from the wish to the approval, and every way in which it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+
+from controlplane.accounts import signatures
+from controlplane.accounts.models import Workspace
+from controlplane.core.actor import Actor
+from controlplane.core.errors import (
+    Blocked,
+    Conflict,
+    IllegalTransition,
+    NotPermitted,
+    StaleSubject,
+)
+from registry import blobs
+from registry.models import PromotionRequest
+from registry.services import environments, evidence, models, promotions
+from tests import make
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "ledger"])
+
+SYSTEM = Actor.system("test")
+POLICY = """
+gates:
+  - {name: evidence, kind: evidence, title: Evaluated}
+  - {name: manifest, kind: manifest, title: Files unchanged}
+  - {name: accuracy_floor, kind: metric_threshold, metric: accuracy, at_least: "0.90", title: Floor}
+  - {name: accuracy_not_worse, kind: metric_vs_live, metric: accuracy, margin: "0.02", title: Live}
+reviews:
+  - {slot: ml, quorum: 1}
+"""
+
+
+class Room:
+    """A workspace with the people of a promotion and one registered version."""
+
+    def __init__(self) -> None:
+        self.workspace: Workspace = make.workspace()
+        environments.ship_defaults(self.workspace, actor=SYSTEM, sources={"medium": POLICY})
+        self.engineer = self._as("ml_engineer")
+        self.approver = self._as("reviewer_ml")
+        self.production = environments.by_key(self.workspace.pk, "production")
+        self.model = models.create_model(
+            actor=self.engineer, workspace=self.workspace, name="reader"
+        )
+        self.version = self.register(b"weights 1")
+
+    def _as(self, role: str) -> Actor:
+        return make.acting(make.person(role, workspace=self.workspace), self.workspace)
+
+    def register(self, content: bytes) -> Any:
+        stored = blobs.put_bytes(self.workspace.key, content)
+        return models.register_version(
+            self.model,
+            actor=self.engineer,
+            source="runs:/x/model",
+            files=[models.VersionFile("model.skops", stored.size, stored.sha256)],
+            signature={"inputs": '[{"name":"x","type":"double"}]', "outputs": "[]"},
+        )
+
+    def evaluate(self, version: Any, accuracy: str = "0.95", difference: Any = None) -> None:
+        estimate = {"value": accuracy, "low": accuracy, "high": accuracy, "n": 400}
+        live = evidence.live_version(self.model.pk, self.production)
+        metric = {
+            "name": "accuracy",
+            "title": "Accuracy",
+            "direction": "higher",
+            "candidate": estimate,
+            "live": estimate if live else None,
+            "difference": difference,
+        }
+        evidence.attach(
+            version.pk,
+            actor=SYSTEM,
+            body={"rows": 400, "metrics": [metric], "slices": []},
+            dataset_version=None,
+            baseline=live,
+            job_id=None,
+        )
+
+    def requested(self) -> PromotionRequest:
+        """Return a promotion of the evaluated version that stands in review."""
+        self.evaluate(self.version)
+        made = promotions.request(self.version, self.production, actor=self.engineer)
+        return promotions.check(made.pk, actor=SYSTEM)
+
+    def approve(self, promotion: PromotionRequest, actor: Actor, digest: str = "") -> Any:
+        digest = digest or promotion.subject_digest
+        signature = signatures.sign(actor=actor, password=make.PASSWORD, subject_digest=digest)
+        return promotions.approve(
+            promotion.pk, actor=actor, subject_digest=digest, signature_id=signature.pk
+        )
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def test_a_version_with_good_evidence_reaches_review_and_is_approved(room: Room) -> None:
+    promotion = room.requested()
+
+    assert promotion.state == "in_review"
+    assert {gate.outcome for gate in promotion.gates.all()} == {"pass"}
+    approved = room.approve(promotion, room.approver)
+    assert approved.state == "approved"
+    assert make.audited(promotion, "promotion.approve", "success") == 1
+
+
+def test_without_evidence_the_request_is_blocked_and_new_evidence_lifts_it(room: Room) -> None:
+    made = promotions.request(room.version, room.production, actor=room.engineer)
+
+    blocked = promotions.check(made.pk, actor=SYSTEM)
+    assert blocked.state == "blocked"
+    assert "No evaluation" in blocked.gates.get(name="evidence").sentence
+
+    room.evaluate(room.version)
+    promotions.recheck_open(room.version.pk, actor=SYSTEM)
+    assert promotions.check(made.pk, actor=SYSTEM).state == "in_review"
+
+
+def test_the_registrant_cannot_approve_even_with_the_right_slot(room: Room) -> None:
+    make.give(make.user_of(room.engineer), "reviewer_ml", room.workspace)
+    promotion = room.requested()
+
+    with pytest.raises(NotPermitted, match="another person must decide") as refused:
+        room.approve(promotion, room.engineer)
+
+    assert refused.value.error_code == "separation_of_duties"
+    assert make.audited(promotion, "promotion.approve", "refused") == 1
+    promotion.refresh_from_db()
+    assert promotion.state == "in_review"
+
+
+def test_nobody_without_a_review_slot_approves(room: Room) -> None:
+    promotion = room.requested()
+    viewer = make.acting(make.person("viewer", workspace=room.workspace), room.workspace)
+
+    with pytest.raises(NotPermitted, match="no review slot"):
+        room.approve(promotion, viewer)
+
+
+def test_an_approval_of_something_else_is_refused_and_leaves_no_trace_of_a_vote(
+    room: Room,
+) -> None:
+    promotion = room.requested()
+    seen = promotion.subject_digest
+    room.evaluate(room.version, accuracy="0.93")
+
+    with pytest.raises(StaleSubject, match="its evaluation changed"):
+        room.approve(promotion, room.approver, digest=seen)
+
+    assert promotion.reviews.count() == 0
+
+
+def test_a_signature_counts_for_one_act_only(room: Room) -> None:
+    promotion = room.requested()
+    digest = promotion.subject_digest
+    signature = signatures.sign(actor=room.approver, password=make.PASSWORD, subject_digest=digest)
+    signatures.spend(signature.pk, actor=room.approver, subject_digest=digest)
+
+    with pytest.raises(NotPermitted):
+        promotions.approve(
+            promotion.pk, actor=room.approver, subject_digest=digest, signature_id=signature.pk
+        )
+
+
+def test_a_failed_gate_blocks_and_says_which_limit(room: Room) -> None:
+    room.evaluate(room.version, accuracy="0.70")
+    made = promotions.request(room.version, room.production, actor=room.engineer)
+
+    blocked = promotions.check(made.pk, actor=SYSTEM)
+
+    assert blocked.state == "blocked"
+    assert "0.90" in blocked.gates.get(name="accuracy_floor").sentence
+
+
+def test_a_changed_file_blocks(room: Room) -> None:
+    room.evaluate(room.version)
+    path = blobs.path(room.workspace.key, room.version.manifest[0]["sha256"])
+    path.chmod(0o600)
+    path.write_bytes(b"other weights")
+    made = promotions.request(room.version, room.production, actor=room.engineer)
+
+    blocked = promotions.check(made.pk, actor=SYSTEM)
+
+    assert blocked.gates.get(name="manifest").outcome == "fail"
+    assert "model.skops" in blocked.gates.get(name="manifest").sentence
+
+
+def test_a_second_open_request_for_the_same_road_is_refused_by_name(room: Room) -> None:
+    first = room.requested()
+    other = room.register(b"weights 2")
+
+    with pytest.raises(Conflict, match=str(first)):
+        promotions.request(other, room.production, actor=room.engineer)
+
+
+def test_setting_the_guarded_alias_twice_gives_the_same_request(room: Room) -> None:
+    first, made = promotions.request_from_alias(room.version, room.production, actor=room.engineer)
+    again, made_again = promotions.request_from_alias(
+        room.version, room.production, actor=room.engineer
+    )
+
+    assert (made, made_again) == (True, False)
+    assert first.pk == again.pk
+
+
+def test_an_approved_request_does_not_start_once_its_subject_has_changed(room: Room) -> None:
+    promotion = room.requested()
+    room.approve(promotion, room.approver)
+    room.evaluate(room.version, accuracy="0.91")
+
+    with pytest.raises(Blocked, match="its evaluation changed"):
+        promotions.execute(promotion.pk, actor=SYSTEM)
+
+
+def test_a_decided_request_takes_no_further_votes(room: Room) -> None:
+    promotion = room.requested()
+    promotions.reject(
+        promotion.pk,
+        actor=room.approver,
+        subject_digest=promotion.subject_digest,
+        text="The holdout is from another year.",
+    )
+    other = make.acting(make.person("reviewer_ml", workspace=room.workspace), room.workspace)
+
+    with pytest.raises(IllegalTransition, match="it is rejected"):
+        room.approve(promotion, other)
+
+
+def test_a_rejection_needs_words(room: Room) -> None:
+    promotion = room.requested()
+
+    with pytest.raises(Exception, match="at least 20 characters"):
+        promotions.reject(
+            promotion.pk,
+            actor=room.approver,
+            subject_digest=promotion.subject_digest,
+            text="no",
+        )
+    assert promotion.reviews.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE registry_modelversion SET manifest = '[]'", "never changed"),
+        ("UPDATE registry_modelversion SET contributors = '[]'", "never changed"),
+        ("DELETE FROM registry_modelversion", "never deleted"),
+        ("UPDATE registry_evidence SET body = '{}'", "never changed"),
+        ("UPDATE registry_review SET verdict = 'reject'", "never changed"),
+        ("DELETE FROM registry_review", "never deleted"),
+        ("UPDATE registry_policy SET body = '{}'", "never changed"),
+    ],
+)
+def test_the_database_keeps_what_was_sealed_found_or_said(
+    room: Room, statement: str, message: str
+) -> None:
+    promotion = room.requested()
+    promotions.comment(promotion.pk, actor=room.approver, text="Looks good so far.")
+
+    with connection.cursor() as cursor, pytest.raises(DatabaseError, match=message):
+        cursor.execute(statement)
