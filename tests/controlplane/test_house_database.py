@@ -116,6 +116,6 @@ def test_what_a_test_commits_is_gone_afterwards_part_two() -> None:
     assert not Workspace.objects.filter(key="left-behind").exists()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True, databases=["default", "ledger", "migrate"])
 def test_migrating_again_changes_nothing() -> None:
     call_command("gatehouse_migrate", verbosity=0)
