@@ -186,6 +186,7 @@ def _store_class() -> Any:
             name = identity.acting().label or identity.acting().id
             said = {tag.key: tag.value for tag in tags}
             said = identity.with_true_user(said, name)
+            said[CREATOR_TAG] = identity.acting().id
             true_tags = [RunTag(key, value) for key, value in said.items()]
             return super().create_run(
                 self._or_make(experiment_id), name, start_time, true_tags, run_name
@@ -199,6 +200,12 @@ def _store_class() -> Any:
         ) -> None:
             true_tags = [RunTag(identity.true_key(tag.key), tag.value) for tag in tags]
             super().log_batch(run_id, metrics, params, true_tags)
+
+        def start_trace(self, trace_info: Any) -> Any:
+            place = trace_info.trace_location.mlflow_experiment
+            if place is not None:
+                place.experiment_id = self._or_make(place.experiment_id)
+            return super().start_trace(trace_info)
 
         def _chosen(self, experiment_id: str) -> str:
             """Clients send "0" when nobody chose an experiment: the workspace's own default."""
