@@ -85,7 +85,7 @@ class Agent:
         if message["type"] == "ack":
             self._reporter.acknowledge(gateway, (int(message["epoch"]), int(message["revision"])))
         elif message["type"] == "stats":
-            self._reporter.heartbeat("gateway", {"gateway": gateway, **message["detail"]})
+            self._reporter.heartbeat(gateway, message["detail"])
 
     def _beat(self) -> None:
         while True:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Protocol
 
-WORKER_PROGRAM = Path(__file__).resolve().parent.parent / "worker" / "main.py"
-
 
 class Process(Protocol):
     """A running worker; what `subprocess.Popen` offers of it."""

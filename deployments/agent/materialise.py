@@ -49,26 +49,27 @@ def model_folder(spec: WorkerSpec, *, blob_dir: Path, models_dir: Path) -> Path:
 def lock_text(spec: WorkerSpec, folder: Path, *, blob_dir: Path) -> str:
     """Return the lock of the model's environment.
 
-    It lies in the blob store under its digest, or among the model's own files.
+    It lies in the blob store under its digest; a version without one has it among its own files.
 
     Raises:
-        NotMaterialised: it is nowhere, or its digest is not the one of the version.
+        NotMaterialised: it is not there, or its digest is not the one of the version.
     """
-    stored = blob_path(blob_dir, spec.blob_root, spec.environment) if spec.environment else None
-    candidates = [stored] if stored is not None else []
-    candidates.append(
-        Path(spec.lock_path) if Path(spec.lock_path).is_absolute() else folder / spec.lock_path
-    )
-    for path in candidates:
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            if spec.environment and hashlib.sha256(text.encode()).hexdigest() != spec.environment:
-                raise NotMaterialised(
-                    f"The lock of {spec.model} version {spec.version} is not the one that was "
-                    "sealed: its digest differs."
-                )
-            return text
-    raise NotMaterialised(f"{spec.model} version {spec.version} has no lock {spec.lock_path}.")
+    path = folder / spec.lock_path
+    if spec.environment:
+        path = blob_path(blob_dir, spec.blob_root, spec.environment)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotMaterialised(
+            f"The lock of {spec.model} version {spec.version} is not in the blob store."
+            if spec.environment
+            else f"{spec.model} version {spec.version} has no lock, and no {spec.lock_path}."
+        ) from error
+    if spec.environment and hashlib.sha256(data).hexdigest() != spec.environment:
+        raise NotMaterialised(
+            f"The lock of {spec.model} version {spec.version} is not the one that was sealed."
+        )
+    return data.decode()
 
 
 def blob_path(blob_dir: Path, workspace: str, sha256: str) -> Path:

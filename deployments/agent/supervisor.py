@@ -68,9 +68,11 @@ class Supervisor:
                     for worker in replicas:
                         worker.tick()
         finally:
-            for replicas in self._replicas.values():
-                for worker in replicas:
-                    worker.stop()
+            workers = [worker for group in self._replicas.values() for worker in group]
+            for worker in workers:
+                worker.ask_to_stop()
+            for worker in workers:
+                worker.stop()
             self._background.shutdown(wait=False, cancel_futures=True)
 
     def _reconcile(self) -> None:

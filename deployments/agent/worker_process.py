@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
@@ -96,14 +97,18 @@ class WorkerProcess:
         elif now >= self._next_start:
             self._preparing = self._background.submit(self._prepare)
 
-    def stop(self) -> None:
-        """End the process; when it returns the process is gone."""
+    def ask_to_stop(self) -> None:
         self._disconnect()
         if self._process is not None:
             self._process.terminate()
+
+    def stop(self) -> None:
+        """End the process; when it returns the process is gone."""
+        self.ask_to_stop()
+        if self._process is not None:
             try:
                 self._process.wait(timeout=1)
-            except Exception:
+            except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
             self._process = None

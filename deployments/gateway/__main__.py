@@ -28,7 +28,7 @@ def main() -> int:
         server_header=False,
         log_level="warning",
         backlog=2_048,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=6,
     )
     return 0
 

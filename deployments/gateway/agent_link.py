@@ -55,6 +55,7 @@ class AgentLink:
             try:
                 with short_address(self._settings.agent_socket) as address:
                     reader, writer = await asyncio.open_unix_connection(address, limit=LONGEST_LINE)
+                await _write(writer, {"type": "hello", "gateway": self._settings.name})
                 reporting = asyncio.create_task(self._report(writer))
                 try:
                     await self._read(reader, writer)
@@ -68,7 +69,6 @@ class AgentLink:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _write(writer, {"type": "hello", "gateway": self._settings.name})
         while line := await reader.readline():
             message = orjson.loads(line)
             if message["type"] == "sockets":
@@ -88,9 +88,10 @@ class AgentLink:
                 )
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            await _write(writer, {"type": "stats", "detail": self._stats()})
+        with contextlib.suppress(OSError):  # the reading side notices too, and connects again
+            while True:
+                await _write(writer, {"type": "stats", "detail": self._stats()})
+                await asyncio.sleep(REPORT_SECONDS)
 
 
 async def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

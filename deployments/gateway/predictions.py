@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any
 
 from controlplane.core.identifiers import uuid7
@@ -40,7 +41,7 @@ class Prediction:
 
     @property
     def total_us(self) -> int:
-        return int((asyncio.get_running_loop().time() - self.started) * 1_000_000)
+        return int((perf_counter() - self.started) * 1_000_000)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return what the answer says about itself."""
@@ -71,7 +72,7 @@ def begin(
     Raises:
         Refusal: no live version, no unit where one is needed, a forced arm without the scope.
     """
-    started = asyncio.get_running_loop().time()
+    started = perf_counter()
     identity = str(uuid7())
     unit = _text(headers, b"gatehouse-unit") or None
     if unit is not None and len(unit) > LONGEST_UNIT:
@@ -87,7 +88,8 @@ def begin(
         choice=choice,
         unit=unit,
         request_id=_request_id(headers),
-        deadline=started + _timeout_ms(headers, deployment.spec.deadline_ms) / 1_000,
+        deadline=asyncio.get_running_loop().time()
+        + _timeout_ms(headers, deployment.spec.deadline_ms) / 1_000,
         answered_by=choice.arm,
         assignment=choice.assignment,
     )
@@ -173,7 +175,7 @@ async def _ask(prediction: Prediction, arm: LiveArm, rows: Rows) -> Any:
         rows=rows.count,
         deadline=prediction.deadline,
     )
-    now = asyncio.get_running_loop().time()
+    now = perf_counter()
     prediction.queue_us = int((call.sent_at - call.queued_at) * 1_000_000)
     prediction.predict_us = int((now - call.sent_at) * 1_000_000)
     return predictions_of(frame)

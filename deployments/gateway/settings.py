@@ -32,7 +32,9 @@ class Settings:
         node_dir = Path(_required("GATEHOUSE_NODE_DIR"))
         port = int(os.environ.get("GATEHOUSE_GATEWAY_PORT", "8100"))
         return cls(
-            name=os.environ.get("GATEHOUSE_GATEWAY_NAME") or f"{socket.gethostname()}:{port}",
+            # The name under which heartbeats and acknowledgements of this process are found.
+            name="gateway:"
+            + (os.environ.get("GATEHOUSE_GATEWAY_NAME") or f"{socket.gethostname()}:{port}"),
             host=os.environ.get("GATEHOUSE_GATEWAY_HOST", "127.0.0.1"),
             port=port,
             agent_socket=Path(_required("GATEHOUSE_AGENT_SOCKET")),

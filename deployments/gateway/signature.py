@@ -131,7 +131,7 @@ class Validator:
             raise Refusal(
                 400,
                 f"Column{_listed(extra)}{where} is not in the model's signature. "
-                f"It takes {len(self.names)}:{_listed(self.names)}.",
+                f"It takes {len(self.names)}: {_listed(self.names).lstrip('s ')}.",
             )
 
     def _all_floats(self, data: Sequence[Sequence[Any]]) -> Rows | None:
@@ -159,7 +159,7 @@ class Validator:
         if value is None:
             if kind in FLOATS or not column.required:
                 return None
-            raise Refusal(400, f"Column {column.name!r}, row {row}: a {kind} cannot be null.")
+            raise Refusal(400, f"Column {column.name!r}, row {row}: {_a(kind)} cannot be null.")
         if kind in FLOATS:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return _finite(column, value, row)
@@ -169,7 +169,7 @@ class Validator:
                 if -limit <= value < limit:
                     return value
                 raise Refusal(
-                    400, f"Column {column.name!r}, row {row}: {value} does not fit in a {kind}."
+                    400, f"Column {column.name!r}, row {row}: {value} does not fit in {_a(kind)}."
                 )
         elif kind == "boolean":
             if isinstance(value, bool):
@@ -186,7 +186,7 @@ class Validator:
                 f"Column {column.name!r} has the type {kind}, which cannot be sent as JSON yet.",
             )
         raise Refusal(
-            400, f"Column {column.name!r}, row {row}: must be a {kind}, got {_shown(value)}."
+            400, f"Column {column.name!r}, row {row}: must be {_a(kind)}, got {_shown(value)}."
         )
 
 
@@ -202,6 +202,10 @@ def _finite(column: Column, value: float, row: int) -> float:
             "send null for a missing value.",
         )
     return number
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "integer" else f"a {kind}"
 
 
 def _is_time(text: str) -> bool:

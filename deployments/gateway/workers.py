@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 
 import orjson
 
@@ -42,7 +43,11 @@ class WorkerLost(Exception):
 
 
 class Call:
-    """One request on its way through a worker. Times are the event loop's, in seconds."""
+    """One request on its way through a worker.
+
+    ``deadline`` is in the event loop's time, which moves in milliseconds; ``queued_at`` and
+    ``sent_at`` are exact.
+    """
 
     __slots__ = ("answer", "columns", "deadline", "frame", "queued_at", "rows", "sent_at")
 
@@ -132,7 +137,7 @@ class Replica(asyncio.Protocol):
         """
         waiting = -(-self.waiting_rows // self.max_rows) * self.batch_seconds
         if self._in_flight:
-            elapsed = self._loop.time() - self._batch_sent_at
+            elapsed = perf_counter() - self._batch_sent_at
             waiting += max(0.0, self.batch_seconds - elapsed)
         return waiting
 
@@ -140,7 +145,7 @@ class Replica(asyncio.Protocol):
         """Send the call, now or with the next batch."""
         self._next_identity += 1
         call.frame = make_frame(self._next_identity)
-        call.queued_at = self._loop.time()
+        call.queued_at = perf_counter()
         self._waiting.append((self._next_identity, call))
         self.waiting_rows += call.rows
         if not self._in_flight:
@@ -149,7 +154,7 @@ class Replica(asyncio.Protocol):
     def _send_batch(self) -> None:
         if self._transport is None:
             return  # `connection_lost` follows and gives every waiting call its answer
-        now = self._loop.time()
+        now, sent_at = self._loop.time(), perf_counter()
         batch: list[bytes] = []
         rows = 0
         while self._waiting:
@@ -161,13 +166,13 @@ class Replica(asyncio.Protocol):
             self.waiting_rows -= call.rows
             if gone:
                 continue
-            call.sent_at = now
+            call.sent_at = sent_at
             self._in_flight[identity] = call
             batch.append(call.frame)
             rows += call.rows
         if not batch:
             return
-        self._batch_sent_at = now
+        self._batch_sent_at = sent_at
         self._transport.write(b"".join(batch))
         # By then every call in the batch is past its own deadline. An answer that never comes
         # must not hold the slot for ever.
@@ -197,7 +202,7 @@ class Replica(asyncio.Protocol):
         if self._in_flight:
             return
         self._cancel_eviction()
-        took = self._loop.time() - self._batch_sent_at
+        took = perf_counter() - self._batch_sent_at
         change = took - self.batch_seconds
         self.batch_seconds += _SMOOTHING * change if self.batch_seconds else change
         self._send_batch()
