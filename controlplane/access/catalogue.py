@@ -30,7 +30,19 @@ class Above:
 
     path: str
     model: type[models.Model]
-    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One grant table that counts for a governed class, and from where it is reached.
+
+    ``holder`` is the field that names who holds it, ``held_by`` the lookup to one user.
+    """
+
+    above: Above
+    table: type[models.Model]
+    holder: str
+    held_by: str
 
 
 _tables: dict[type[models.Model], Tables] = {}
@@ -41,7 +53,7 @@ def grants_for(
 ) -> None:
     """Let grants be given on objects of this class, kept in these two tables."""
     _tables[model] = Tables(user=user, group=group)
-    carriers_above.cache_clear()
+    grant_tables_above.cache_clear()
 
 
 def tables() -> dict[type[models.Model], Tables]:
@@ -66,7 +78,7 @@ def above(model: type[models.Model]) -> tuple[Above, ...]:
         TypeError: the class is not governed (it has no ``access_parents``).
     """
     found: dict[str, Above] = {}
-    frontier = [Above("pk", model, 0)]
+    frontier = [Above("pk", model)]
     while frontier:
         place = frontier.pop(0)
         if place.path in found:
@@ -74,14 +86,20 @@ def above(model: type[models.Model]) -> tuple[Above, ...]:
         found[place.path] = place
         for parent in _parents(place.model):
             path = parent if place.path == "pk" else f"{place.path}__{parent}"
-            frontier.append(Above(path, _target(place.model, parent), place.distance + 1))
+            frontier.append(Above(path, _target(place.model, parent)))
     return tuple(found.values())
 
 
 @cache
-def carriers_above(model: type[models.Model]) -> tuple[tuple[Above, Tables], ...]:
-    """Return the places at or above the class that carry grants, nearest first."""
-    return tuple((place, _tables[place.model]) for place in above(model) if place.model in _tables)
+def grant_tables_above(model: type[models.Model]) -> tuple[Source, ...]:
+    """Return the grant tables of the class and of everything above it, nearest first."""
+    sources = []
+    for place in above(model):
+        found = _tables.get(place.model)
+        if found is not None:
+            sources.append(Source(place, found.user, "user", "user"))
+            sources.append(Source(place, found.group, "group", "group__user"))
+    return tuple(sources)
 
 
 @cache

@@ -40,13 +40,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One verb that an actor holds on an object through one role."""
+    """One verb that an actor holds on an object through one role.
+
+    ``rule`` is the grant table's place in ``catalogue.grant_tables_above``; -1 is a global role.
+    """
 
     verb: str
     role: str
     grant_id: uuid.UUID | None
     last_used_at: datetime | None
-    distance: int
+    rule: int
 
 
 def decide(actor: Actor, verb: str, obj: models.Model) -> Decision:
@@ -60,18 +63,21 @@ def decide(actor: Actor, verb: str, obj: models.Model) -> Decision:
     if barred is not None:
         return barred
     held = holdings(actor, obj)
-    for item in held:
-        if item.verb in _wanted(verb, actor):
-            _note_use(item, obj)
-            title = ROLES[item.role].title if item.role in ROLES else item.role
-            where = _place(obj, item.distance)
-            return Decision(True, f"By the role {title} {where}.", item.grant_id, item.role)
-    return Decision(False, _missing(verb, obj, held))
+    found = _first(held, _wanted(verb, actor))
+    if found is None:
+        return Decision(False, _missing(verb, obj, held))
+    _note_use(found, obj)
+    title = ROLES[found.role].title if found.role in ROLES else found.role
+    where = _place(obj, found.rule)
+    return Decision(True, f"By the role {title} {where}.", found.grant_id, found.role)
 
 
 def verbs_held(actor: Actor, obj: models.Model) -> frozenset[str]:
-    """Return every verb of the catalogue that the actor may do on the object."""
-    return frozenset(verb for verb in VERBS if decide(actor, verb, obj).allowed)
+    """Return every verb of the catalogue that the actor may do on the object; one query."""
+    if actor.is_system:
+        return frozenset(verb for verb in VERBS if _of_system(actor, verb, obj).allowed)
+    held = holdings(actor, obj)
+    return frozenset(verb for verb in VERBS if _first(held, narrowed(actor, verb)))
 
 
 def holdings(actor: Actor, obj: models.Model) -> list[Held]:
@@ -83,8 +89,8 @@ def holdings(actor: Actor, obj: models.Model) -> list[Held]:
     if known is not None:
         return known
     rows = _holding_rows(actor, model, obj.pk)
-    held = [Held(verb, role, grant, used, distance) for verb, role, grant, used, distance in rows]
-    held.sort(key=lambda item: (item.distance, item.role, item.verb))
+    held = [Held(*row) for row in rows]
+    held.sort(key=lambda item: (item.rule, item.role, item.verb))
     memory.keep(key, held)
     return held
 
@@ -92,30 +98,28 @@ def holdings(actor: Actor, obj: models.Model) -> list[Held]:
 def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[tuple[Any, ...]]:
     if actor.user_id is None or actor.workspace_id is None:
         return []
-    here = model._base_manager.filter(
-        pk=pk, **{catalogue.workspace_path(model): actor.workspace_id}
-    )
+    in_workspace = Q(**{catalogue.workspace_path(model): actor.workspace_id})
+    here = model._base_manager.filter(in_workspace, pk=pk)
     queries = []
-    for place, tables in catalogue.carriers_above(model):
-        for table, who in ((tables.user, "user"), (tables.group, "group__user")):
-            rows = table._default_manager.filter(
-                unexpired(),
-                belongs(actor),
-                content_object__in=here.values(place.path),
-                **{who: actor.user_id},
+    for rule, source in enumerate(catalogue.grant_tables_above(model)):
+        rows = source.table._default_manager.filter(
+            unexpired(),
+            belongs(actor),
+            content_object__in=here.values(source.above.path),
+            **{source.held_by: actor.user_id},
+        )
+        queries.append(
+            rows.order_by().values_list(
+                "permission__codename",
+                "role",
+                "grant_id",
+                "last_used_at",
+                Value(rule, output_field=IntegerField()),
             )
-            queries.append(
-                rows.order_by().values_list(
-                    "permission__codename",
-                    "role",
-                    "grant_id",
-                    "last_used_at",
-                    Value(place.distance, output_field=IntegerField()),
-                )
-            )
+        )
     everywhere = (
         User.groups.through._default_manager.filter(
-            Exists(here), user=actor.user_id, group__name__in=GLOBAL_ROLES
+            Exists(here), user=actor.user_id, user__is_active=True, group__name__in=GLOBAL_ROLES
         )
         .order_by()
         .values_list(
@@ -128,11 +132,11 @@ def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[
     )
     found = everywhere.union(*queries, all=True)
     rows = []
-    for verb, role, grant_id, used, distance in found:
+    for verb, role, grant_id, used, rule in found:
         if verb:
-            rows.append((verb, role, grant_id, used, distance))
+            rows.append((verb, role, grant_id, used, rule))
         else:
-            rows.extend((each, role, None, None, distance) for each in sorted(ROLES[role].verbs))
+            rows.extend((each, role, None, None, rule) for each in sorted(ROLES[role].verbs))
     return rows
 
 
@@ -146,16 +150,14 @@ def holders(verb: str, obj: models.Model) -> models.QuerySet[User]:
     wanted = REVIEW_VERBS if verb == ANY_REVIEW else {verb}
     here = model._base_manager.filter(pk=obj.pk)
     by_grant = Q()
-    for place, tables in catalogue.carriers_above(model):
-        target = here.values(place.path)
-        for table, who, field in (
-            (tables.user, "pk", "user"),
-            (tables.group, "groups", "group"),
-        ):
-            rows = table._default_manager.filter(
-                unexpired(), permission__codename__in=wanted, content_object__in=target
-            )
-            by_grant |= Q(**{f"{who}__in": rows.values(field)})
+    for source in catalogue.grant_tables_above(model):
+        rows = source.table._default_manager.filter(
+            unexpired(),
+            permission__codename__in=wanted,
+            content_object__in=here.values(source.above.path),
+        )
+        who = "pk" if source.holder == "user" else "groups"
+        by_grant |= Q(**{f"{who}__in": rows.values(source.holder)})
     workspace = here.values(catalogue.workspace_path(model))
     people = User.objects.filter(
         by_grant,
@@ -224,6 +226,10 @@ def _workspace_of(obj: models.Model) -> int | None:
     return found
 
 
+def _first(held: list[Held], wanted: frozenset[str]) -> Held | None:
+    return next((item for item in held if item.verb in wanted), None)
+
+
 def _wanted(verb: str, actor: Actor) -> frozenset[str]:
     wanted = REVIEW_VERBS if verb == ANY_REVIEW else frozenset({verb})
     return wanted if actor.scopes is None else wanted & actor.scopes
@@ -245,19 +251,14 @@ def _note_use(item: Held, obj: models.Model) -> None:
         return
     if item.last_used_at is not None and item.last_used_at > now() - memory.USE_NOTED_EVERY:
         return
-    for place, tables in catalogue.carriers_above(type(obj)):
-        if place.distance == item.distance:
-            memory.note_use(tables.user, item.grant_id)
-            memory.note_use(tables.group, item.grant_id)
+    memory.note_use(catalogue.grant_tables_above(type(obj))[item.rule].table, item.grant_id)
 
 
-def _place(obj: models.Model, distance: int) -> str:
-    if distance < 0:
+def _place(obj: models.Model, rule: int) -> str:
+    if rule < 0:
         return "in every workspace"
-    for place, _ in catalogue.carriers_above(type(obj)):
-        if place.distance == distance:
-            return f"on the {place.model._meta.verbose_name}"
-    return "on what stands above it"
+    above = catalogue.grant_tables_above(type(obj))[rule].above
+    return f"on the {above.model._meta.verbose_name}"
 
 
 def _what(obj: models.Model) -> str:

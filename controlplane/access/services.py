@@ -73,16 +73,15 @@ def visible(
     if not wanted or actor.user_id is None or actor.workspace_id is None:
         return queryset.none()
     allowed = _by_global_role(actor, wanted)
-    for place, tables in catalogue.carriers_above(model):
-        for table, who in ((tables.user, "user"), (tables.group, "group__user")):
-            rows = table._default_manager.filter(
-                decisions.unexpired(),
-                decisions.belongs(actor),
-                permission__codename__in=wanted,
-                content_object=OuterRef(place.path),
-                **{who: actor.user_id},
-            )
-            allowed |= Q(Exists(rows))
+    for source in catalogue.grant_tables_above(model):
+        rows = source.table._default_manager.filter(
+            decisions.unexpired(),
+            decisions.belongs(actor),
+            permission__codename__in=wanted,
+            content_object=OuterRef(source.above.path),
+            **{source.held_by: actor.user_id},
+        )
+        allowed |= Q(Exists(rows))
     return queryset.filter(in_workspace, allowed)
 
 
