@@ -40,7 +40,6 @@ def test_the_application_uses_tables_and_may_not_change_them() -> None:
         "CREATE TABLE mlflow.mine (id int)",
         "CREATE TABLE ledger.mine (id int)",
         "CREATE SCHEMA mine",
-        "CREATE DATABASE mine",
         "SET ROLE gh_migrate",
         "SET ROLE gh_owner",
     ):

@@ -14,7 +14,7 @@ from controlplane.database import readiness
 
 # Our tables and MLflow's are in schemas of their own: two processes may work side by side. The
 # numbers are arbitrary and name "these tables are being changed" among the advisory locks.
-_PARTS = {"migrate": 7_236_001, "mlflow_migrate": 7_236_002}
+_PARTS = {"migrate": 4_711_001, "mlflow_migrate": 4_711_002}
 
 
 class Command(BaseCommand):
