@@ -123,6 +123,36 @@ def leaf_hash(payload: str) -> bytes:
     return hashlib.sha256(b"\x00" + payload.encode()).digest()
 
 
+def parse(payload: str) -> dict[str, Any]:
+    """Return the event that stored bytes hold.
+
+    Raises:
+        NotCanonical: other bytes would mean the same, so that these prove nothing.
+    """
+    try:
+        content = json.loads(
+            payload, object_pairs_hook=_once, parse_float=_no_number, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise canonical_json.NotCanonical(str(error)) from error
+    if not isinstance(content, dict):
+        raise canonical_json.NotCanonical("it is not an object")
+    if canonical_json.dumps(content).decode() != payload:
+        raise canonical_json.NotCanonical("it is not written in the canonical form")
+    return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key appears twice")
+    return content
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a whole number")
+
+
 def plain(value: Any) -> Any:
     """Return the value inside the canonical profile, secrets masked and long texts cut.
 

@@ -13,7 +13,8 @@ from django.db import connections, models, transaction
 
 from controlplane.audit.models import RepeatedRefusal
 from controlplane.audit.payloads import NewEvent, ObjectRef, compose
-from controlplane.audit.queries import Seal, seals_for
+from controlplane.audit.entries import Seal
+from controlplane.audit.queries import seals_for
 from controlplane.core import clock
 from controlplane.core.actor import Actor, ActorKind
 from controlplane.core.errors import DomainError

@@ -106,6 +106,11 @@ BEGIN
     NEW.outcome := content->>'outcome';
     NEW.leaf := sha256('\x00'::bytea || convert_to(NEW.payload, 'UTF8'));
     INSERT INTO ledger.pending (event_id, at) VALUES (NEW.id, NEW.at);
+    -- After the queue's own key: an id that is being sealed right now is waited for there.
+    IF EXISTS (SELECT FROM ledger.leaf WHERE event_id = NEW.id) THEN
+        RAISE EXCEPTION 'The event % is in the ledger already.', NEW.id
+            USING ERRCODE = 'unique_violation';
+    END IF;
     RETURN NEW;
 END
 $body$;
