@@ -15,7 +15,9 @@ class PageForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
-        for field in self.fields.values():
+        for name, field in self.fields.items():
+            field.label = field.label or name.replace("_", " ").capitalize()
+            field.error_messages["required"] = f"Fill in: {str(field.label).lower()}."
             is_checkbox = isinstance(field.widget, forms.CheckboxInput)
             field.is_checkbox = is_checkbox  # type: ignore[attr-defined]
             if not is_checkbox:

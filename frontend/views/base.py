@@ -46,7 +46,7 @@ def page(view: View[P]) -> Callable[Concatenate[HttpRequest, str, P], HttpRespon
 
     @wraps(view)
     def enter(
-        request: HttpRequest, workspace_key: str, /, *args: P.args, **kwargs: P.kwargs
+        request: HttpRequest, workspace_key: str, *args: P.args, **kwargs: P.kwargs
     ) -> HttpResponse:
         opened = open_workspace(request, workspace_key)
         with timezone.override(ZoneInfo(opened.workspace.time_zone)):
