@@ -135,6 +135,7 @@ def _schema_digest() -> str:
         CLONE / "controlplane" / "database" / "roles.py",
         *sorted(CLONE.glob("*/migrations/*.py")),
         *sorted(CLONE.glob("*/*/migrations/*.py")),
+        *sorted(CLONE.glob("*/*/migrations/*.sql")),
         *sorted(CLONE.glob("*/management/commands/*migrate.py")),
     ]
     digest = hashlib.sha256()
