@@ -6,9 +6,8 @@ import os
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from psycopg.rows import TupleRow
-
-from controlplane.settings import base
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -18,7 +17,7 @@ SEALER_LOCK = 7_236_100
 
 def parameters(role: str) -> dict[str, Any]:
     """Return psycopg's arguments for one of the roles migrate, sealer, auditor, eraser, node."""
-    return _parameters(base.database_of(role))
+    return _parameters(settings.ROLE_DATABASES[role])
 
 
 def connect(role: str, *, autocommit: bool = True) -> Connection:
@@ -33,7 +32,7 @@ def connect_to_read() -> Connection:
     """
     if os.environ.get("GATEHOUSE_AUDITOR_DATABASE_URL"):
         return connect("auditor")
-    return _connect(_parameters(base.database_of_application()), "reader", autocommit=True)
+    return _connect(_parameters(settings.DATABASES["default"]), "reader", autocommit=True)
 
 
 def _connect(values: dict[str, Any], name: str, *, autocommit: bool) -> Connection:

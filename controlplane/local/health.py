@@ -41,6 +41,13 @@ def agent() -> bool:
     return True
 
 
+def sealer() -> bool:
+    """Somebody holds the lock that only a running sealer holds."""
+    from controlplane.audit.connections import SEALER_LOCK
+
+    return _holds_lock(os.environ["GATEHOUSE_SEALER_DATABASE_URL"], SEALER_LOCK)
+
+
 def worker() -> bool:
     """It answers through the broker, as it would to a message."""
     command = [sys.executable, "-m", "celery", "-A", "controlplane.celery", "inspect", "ping"]
@@ -54,11 +61,29 @@ def worker() -> bool:
     return done.returncode == 0
 
 
+def _holds_lock(address: str, number: int) -> bool:
+    """Whether the advisory lock of this number is held in the database."""
+    import psycopg
+
+    held = (
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND objid = %s AND database = (SELECT oid FROM pg_database "
+        "WHERE datname = current_database()))"
+    )
+    try:
+        with psycopg.connect(address, connect_timeout=_TIMEOUT_SECONDS) as connection:
+            row = connection.execute(held, [number]).fetchone()
+    except psycopg.OperationalError:
+        return False
+    return row is not None and bool(row[0])
+
+
 _CHECKS: dict[str, Callable[[], bool]] = {
     "web": web,
     "gateway": gateway,
     "agent": agent,
     "worker": worker,
+    "sealer": sealer,
 }
 
 

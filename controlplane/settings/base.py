@@ -115,6 +115,8 @@ DATABASES = {
     "ledger": database_of_application(),
     "migrate": database_of("migrate"),
 }
+# For the few that talk to PostgreSQL as a role of their own, without Django's connections.
+ROLE_DATABASES = {role: database_of(role) for role in _ROLE_URLS}
 DATABASE_ROUTERS: list[str] = []
 ATOMIC_REQUESTS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -202,6 +204,10 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "controlplane.api.schema.add_problems",
+    ],
 }
 
 # Jobs (decisions on leases are taken in PostgreSQL; these are its limits).
@@ -213,6 +219,7 @@ ALLOW_UNSANDBOXED_JOBS = environment.flag("GATEHOUSE_ALLOW_UNSANDBOXED_JOBS")
 # The MLflow door.
 MLFLOW_VERSION = "3.17.2"
 ARTIFACT_FILE_LIMIT_BYTES = environment.integer("GATEHOUSE_ARTIFACT_FILE_LIMIT_BYTES", 5 * 2**30)
+ARTIFACT_OWNER_LIMIT_BYTES = environment.integer("GATEHOUSE_ARTIFACT_OWNER_LIMIT_BYTES", 50 * 2**30)
 UPLOAD_LIMIT_BYTES = environment.integer("GATEHOUSE_UPLOAD_LIMIT_BYTES", 2**30)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 2**20
 
