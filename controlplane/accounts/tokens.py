@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Collection
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import Q
 
 from controlplane.access import roles
@@ -187,6 +187,20 @@ def authenticate(
         ip=ip,
         agent=agent,
         label=str(user),
+    )
+
+
+def of_interest_to(actor: Actor) -> models.QuerySet[ApiToken]:
+    """Return the actor's own tokens in the present workspace and, for administrators of access,
+    those of its service accounts; a job's tokens are the product's affair and are left out."""
+    mine = Q(user=actor.user_id)
+    workspace = Workspace.objects.filter(pk=actor.workspace_id).first()
+    if workspace is not None and access.can(actor, "admin_access", workspace).allowed:
+        mine |= Q(user__kind=User.Kind.SERVICE)
+    return (
+        ApiToken.objects.filter(mine, workspace=actor.workspace_id)
+        .exclude(kind=ApiToken.Kind.JOB)
+        .select_related("user", "workspace")
     )
 
 

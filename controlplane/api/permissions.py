@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from controlplane.core.actor import Actor, ActorKind
 from controlplane.core.errors import NotPermitted, NotSignedIn
+
+if TYPE_CHECKING:
+    # rest_framework.views reads its settings, and so this module, while it is being imported.
+    from rest_framework.views import APIView
 
 
 class DenyByDefault(BasePermission):

@@ -1,0 +1,14 @@
+"""The description of this door, for programs and their authors."""
+
+from __future__ import annotations
+
+from drf_spectacular.views import SpectacularAPIView
+
+from controlplane.api.permissions import DenyByDefault
+
+
+class Description(SpectacularAPIView):  # type: ignore[misc]
+    """OpenAPI 3.1. It names no record, so it needs no token."""
+
+    permission_classes = (DenyByDefault,)
+    open_to_anyone = frozenset({"get"})
