@@ -16,12 +16,14 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from deployments.gateway.capture import read_segment
 
 log = logging.getLogger("gatehouse.loader")
 
 LOOK_SECONDS = 0.5
+ROWS_AT_ONCE = 1_000
 RETRY_SECONDS = 2.0
 # An open segment that nobody holds any more and that is this old belongs to a dead gateway.
 ABANDONED_SECONDS = 10.0
@@ -52,9 +54,10 @@ COLUMNS = {
 }
 _INSERT = sql.SQL(
     "INSERT INTO deployments_prediction ({names}) "
-    "SELECT {names} FROM captured, jsonb_to_record(record) AS r({typed}) ON CONFLICT DO NOTHING"
+    "SELECT {names} FROM jsonb_to_recordset({records}) AS r({typed}) ON CONFLICT DO NOTHING"
 ).format(
     names=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
+    records=sql.Placeholder(),
     typed=sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
         for name, kind in COLUMNS.items()
@@ -89,15 +92,13 @@ def load(connection: psycopg.Connection[Any], segment: Path) -> int:
 
 
 def _insert(connection: psycopg.Connection[Any], found: list[dict[str, Any]]) -> int:
-    if not found:
-        return 0
+    # One parameter for all: the node's role may not make the temporary table that COPY needs.
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE captured (record jsonb) ON COMMIT DROP")
-        with cursor.copy("COPY captured (record) FROM STDIN") as copy:
-            for record in found:
-                copy.write_row((json.dumps(record),))
-        cursor.execute(_INSERT)
-        return cursor.rowcount
+        added = 0
+        for start in range(0, len(found), ROWS_AT_ONCE):
+            cursor.execute(_INSERT, (Jsonb(found[start : start + ROWS_AT_ONCE]),))
+            added += cursor.rowcount
+        return added
 
 
 def adopt(folder: Path) -> None:

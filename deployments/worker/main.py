@@ -691,7 +691,10 @@ def _read_features(path: Path, model: LoadedModel) -> Any:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         names = next(reader, [])
-        columns = list(zip(*reader, strict=True)) or [()] * len(names)
+        try:
+            columns = list(zip(*reader, strict=True)) or [()] * len(names)
+        except ValueError as error:
+            raise ModelUnusable(f"The rows of {path.name} have different lengths.") from error
     return _chosen(model, names, dict(zip(names, columns, strict=True)))
 
 

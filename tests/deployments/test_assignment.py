@@ -1,5 +1,6 @@
 """The owner table moves as few callers as possible, and analysts can compute the same buckets."""
 
+import itertools
 import os
 from collections import Counter
 
@@ -16,7 +17,7 @@ from deployments.assignment import BUCKETS, bucket, compress, expand, grow
 def shares(draw: st.DrawFn, arms: int) -> list[int]:
     cuts = sorted(draw(st.lists(st.integers(0, BUCKETS), min_size=arms - 1, max_size=arms - 1)))
     edges = [0, *cuts, BUCKETS]
-    return [high - low for low, high in zip(edges, edges[1:], strict=False)]
+    return [high - low for low, high in itertools.pairwise(edges)]
 
 
 @st.composite
@@ -110,4 +111,4 @@ def test_postgresql_computes_the_same_bucket(servers: None) -> None:
     query = f"SELECT unit, {expression} FROM unnest(%(units)s::text[]) AS unit"
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         rows = connection.execute(query, {"salt": "rollout:ß", "units": units}).fetchall()
-    assert {unit: place for unit, place in rows} == {u: bucket("rollout:ß", u) for u in units}
+    assert dict(rows) == {u: bucket("rollout:ß", u) for u in units}
