@@ -6,6 +6,8 @@ of the job's kind (``controlplane.jobs.kinds``).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -73,6 +75,11 @@ class JobSpec:
         """Return the digest under which a version keeps the lock it was trained with."""
         return environments.digest_of(self.lock)
 
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the whole specification."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {
             "command": list(self.command),
@@ -89,6 +96,8 @@ def parse(given: object) -> JobSpec:
         Invalid: with a sentence that names the field; ``fields`` has the same for machines.
     """
     body = _mapping(given, "spec")
+    if r"\u0000" in json.dumps(body, default=str):
+        raise _wrong("spec", "A job's spec may hold no NUL character.")
     known = {"command", "lock", "python", "source", "inputs", "resources", "environment", "extra"}
     for name in body:
         if name not in known:

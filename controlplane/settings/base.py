@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,11 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = environment.integer("GATEHOUSE_JOB_LEASE_SECONDS", 90)
 JOB_HEARTBEAT_SECONDS = environment.integer("GATEHOUSE_JOB_HEARTBEAT_SECONDS", 10)
 JOB_DISPATCH_SECONDS = environment.integer("GATEHOUSE_JOB_DISPATCH_SECONDS", 120)
+# From the request to stop until the end is enforced.
+JOB_GRACE_SECONDS = environment.integer("GATEHOUSE_JOB_GRACE_SECONDS", 5)
+JOB_LOG_BYTES = environment.integer("GATEHOUSE_JOB_LOG_BYTES", 256 * 2**20)
+# Jobs at once in one worker process.
+JOB_SLOTS = environment.integer("GATEHOUSE_JOB_SLOTS", max(1, (os.cpu_count() or 1) // 2))
 ALLOW_UNSANDBOXED_JOBS = environment.flag("GATEHOUSE_ALLOW_UNSANDBOXED_JOBS")
 
 # The MLflow door.
