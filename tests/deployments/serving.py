@@ -3,7 +3,6 @@ gateway processes. Only the environment of the models is the one that the tests 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -239,13 +238,15 @@ class Node:
 
     def kill_worker(self, key: str) -> None:
         """Kill the model's own process, inside its sandbox, as the kernel does without memory."""
-        shims = self.worker_pids(key)
-        assert shims
+        processes = self.model_pids(key)
+        assert processes
         self.sockets = {known: paths for known, paths in self.sockets.items() if known != key}
-        for shim in shims:
-            for process in descendants(shim):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+        for process in processes:
+            os.kill(process, signal.SIGKILL)
+
+    def model_pids(self, key: str) -> list[int]:
+        """Return the processes that run the worker program, one per replica."""
+        return [descendants(shim)[0] for shim in self.worker_pids(key)]
 
     def close(self) -> None:
         for gateway in self.gateways:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -336,3 +338,35 @@ def test_a_killed_only_worker_gives_503_at_once_until_it_is_back(node: Node, wor
     assert "is being started again" in answer.json()["message"]
     assert gateway.client.get("/ready").status_code == 503
     wait_for(lambda: gateway.predict("pair", PAIR).status_code == 200, 60, "worker back")
+
+
+def test_a_worker_that_hangs_costs_one_deadline_and_is_replaced(node: Node, world: World) -> None:
+    gateway = node.gateways[0]
+    key = world.workers["one"].key
+    assert gateway.predict("pair", PAIR).status_code == 200
+    (pid,) = node.model_pids(key)
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    first = gateway.predict("pair", PAIR)
+    assert (first.status_code, first.json()["error_code"]) == (504, "DEADLINE_EXCEEDED")
+    assert 0.9 < time.monotonic() - started < 2
+    # From now on nobody waits for it.
+    second = wait_for(
+        lambda: (a := gateway.predict("pair", PAIR)).status_code == 503 and a, 3, "evicted"
+    )
+    assert second.elapsed.total_seconds() < 0.5
+    wait_for(lambda: gateway.predict("pair", PAIR).status_code == 200, 60, "replaced")
+    assert node.model_pids(key) != [pid]
+
+
+def test_a_caller_may_ask_for_less_time_but_not_harm_others(node: Node, world: World) -> None:
+    gateway = node.gateways[0]
+    (pid,) = node.model_pids(world.workers["tree"].key)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        hasty = gateway.predict("digits", [DIGITS.data[0].tolist()], Timeout_Ms="50")
+        assert hasty.status_code == 504
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    patient = gateway.predict("digits", [DIGITS.data[0].tolist()])
+    assert patient.json() == {"predictions": [0]}
