@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from controlplane.audit.connections import Connection
+from controlplane.core.clock import now
 
 OWNER = "gh_owner"
 _SCHEMA = Path(__file__).parent / "migrations" / "ledger.sql"
@@ -195,7 +195,7 @@ def _about_roles(connection: Connection) -> list[str]:
 
 
 def _about_months(connection: Connection, partitions: list[str]) -> list[str]:
-    today = datetime.now(UTC)
+    today = now()
     following = (today.year + today.month // 12, today.month % 12 + 1)
     if f"event_{following[0]}_{following[1]:02d}" in partitions:
         return []

@@ -11,9 +11,9 @@ from typing import Any
 
 from django.db import connections, models, transaction
 
+from controlplane.audit.entries import Seal
 from controlplane.audit.models import RepeatedRefusal
 from controlplane.audit.payloads import NewEvent, ObjectRef, compose
-from controlplane.audit.entries import Seal
 from controlplane.audit.queries import seals_for
 from controlplane.core import clock
 from controlplane.core.actor import Actor, ActorKind

@@ -87,11 +87,12 @@ class _Verification:
         report = self._report
         report.add(*posture.findings(self._connection))
         report.origin = self._origin()
-        start = self._start(report.since)
+        frontier = self._start(report.since)
+        first = frontier.size
         entries = EntryCheck(self._connection, report)
-        frontier = self._walk(start, entries)
+        self._walk(frontier, entries)
         report.size, report.root = frontier.size, frontier.root().hex()
-        entries.check_the_rest(since=start.size)
+        entries.check_the_rest(since=first)
         (report.pending,) = self._rows("SELECT count(*) FROM ledger.pending")[0]
         return report
 
@@ -129,8 +130,8 @@ class _Verification:
         self._report.since = size
         return frontier
 
-    def _walk(self, frontier: Frontier, entries: EntryCheck) -> Frontier:
-        """Rebuild the tree leaf by leaf beside the checkpoints and cached subtrees."""
+    def _walk(self, frontier: Frontier, entries: EntryCheck) -> None:
+        """Grow the tree leaf by leaf beside the checkpoints and cached subtrees."""
         report = self._report
         first = frontier.size
         checkpoints = self._checkpoints(first)
@@ -141,7 +142,7 @@ class _Verification:
             for index, _, _, leaf in leaves:
                 if index != frontier.size:
                     report.add(f"Entry number {frontier.size + 1} is missing.")
-                    return frontier
+                    return
                 for level, position, node in frontier.append(leaf):
                     completed[level, position] = node
                 while waiting and waiting[0] <= frontier.size:
@@ -152,8 +153,7 @@ class _Verification:
             report.add(
                 f"The newest checkpoint covers {newest} entries, the ledger holds {frontier.size}."
             )
-        self._check_nodes(completed, first, frontier.size)
-        return frontier
+        self._check_nodes(completed, first)
 
     def _check_note(self, size: int, root: bytes, note: str, computed: bytes) -> None:
         report, place = self._report, f"The checkpoint of {size} entries"
@@ -173,7 +173,7 @@ class _Verification:
             if (opened.origin, opened.tree_size, opened.root) != (report.origin, size, computed):
                 report.add(f"{place} carries a note that says something else.")
 
-    def _check_nodes(self, completed: dict[tuple[int, int], bytes], first: int, size: int) -> None:
+    def _check_nodes(self, completed: dict[tuple[int, int], bytes], first: int) -> None:
         for level in CACHED_LEVELS:
             rows = self._rows(
                 "SELECT idx, hash FROM ledger.node WHERE level = %s AND idx >= %s",
