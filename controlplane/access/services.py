@@ -90,6 +90,12 @@ def people_with(verb: str, obj: models.Model) -> models.QuerySet[User]:
     return decisions.holders(verb, obj)
 
 
+def grants_of(user: User, *, on: models.Model) -> models.QuerySet[Any]:
+    """Return the rows of the unexpired grants that a user holds directly on one object."""
+    table = _tables(on).user
+    return table._default_manager.filter(decisions.unexpired(), user=user, content_object=on)
+
+
 def grantors(obj: models.Model) -> models.QuerySet[User]:
     """Return the people who can grant roles on the object."""
     return decisions.holders("admin_access", obj).filter(kind=User.Kind.HUMAN)

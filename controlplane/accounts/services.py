@@ -212,6 +212,27 @@ def change_password(*, actor: Actor, old: str, new: str) -> None:
     audit.record("password.change", actor=actor, obj=target)
 
 
+@transaction.atomic
+def reset_password(user_id: int, *, actor: Actor, new: str, reason: str) -> None:
+    """Give a person a new password without the old one; all their sessions end. Only set-up may.
+
+    Raises:
+        NotPermitted: somebody else asks.
+        Invalid: the new one is too weak.
+    """
+    user = User.objects.select_for_update().filter(pk=user_id, kind=User.Kind.HUMAN).first()
+    if user is None:
+        raise NotFound("There is no such person.")
+    target = audit.ObjectRef("user", str(user.pk), user.actor_id, None)
+    with refusals("password.change", actor=actor, obj=target):
+        if actor.id != SETUP:
+            raise NotPermitted("A password is reset on the server.")
+        _check_password(new, user)
+    user.set_password(new)
+    user.save(update_fields=["password"])
+    audit.record("password.change", actor=actor, obj=target, reason=reason)
+
+
 def _administered(user_id: int, actor: Actor, action: str) -> tuple[User, Workspace]:
     """Return the account and the actor's workspace, where it is a member and they administer."""
     membership = (
