@@ -10,6 +10,8 @@ from celery import Celery
 from celery.signals import worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.base")
+# Django's checks walk every address, and so load every page and MLflow into each worker.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 app = Celery("gatehouse")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -48,6 +48,13 @@ def sealer() -> bool:
     return _holds_lock(os.environ["GATEHOUSE_SEALER_DATABASE_URL"], SEALER_LOCK)
 
 
+def scheduler() -> bool:
+    """Somebody holds the lock that only the active scheduler holds."""
+    from controlplane.jobs.management.commands.scheduler import LOCK
+
+    return _holds_lock(os.environ["DATABASE_URL"], LOCK)
+
+
 def worker() -> bool:
     """It answers through the broker, as it would to a message."""
     command = [sys.executable, "-m", "celery", "-A", "controlplane.celery", "inspect", "ping"]
@@ -67,7 +74,7 @@ def _holds_lock(address: str, number: int) -> bool:
 
     held = (
         "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted "
-        "AND objid = %s AND database = (SELECT oid FROM pg_database "
+        "AND classid = 0 AND objid = %s AND database = (SELECT oid FROM pg_database "
         "WHERE datname = current_database()))"
     )
     try:
@@ -83,6 +90,7 @@ _CHECKS: dict[str, Callable[[], bool]] = {
     "gateway": gateway,
     "agent": agent,
     "worker": worker,
+    "scheduler": scheduler,
     "sealer": sealer,
 }
 
