@@ -107,7 +107,7 @@ class Shell:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The sidebar, without the entries that the reader cannot open. Three counts and one question of access."""
+        """The sidebar without what the reader cannot open: three counts, one question."""
         if self.workspace is None or self.person is None:
             return []
         actor = Actor.from_request(self.request)

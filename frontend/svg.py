@@ -202,7 +202,8 @@ def line_chart(
     for mark in marks:
         parts.append(
             format_html(
-                '<path class="ax" stroke-dasharray="1 3" d="M{} {}V{}"/><text x="{}" y="{}">{}</text>',
+                '<path class="ax" stroke-dasharray="1 3" d="M{} {}V{}"/>'
+                '<text x="{}" y="{}">{}</text>',
                 _n(px(mark.x)),
                 _n(top),
                 _n(bottom),

@@ -171,3 +171,9 @@ def moment(local: datetime, *, seconds: bool = False) -> str:
     if local.year == today.year:
         return f"{local:%d %b} {clock}"
     return f"{local:%d %b %Y}"
+
+
+def hash_short(value: str | None) -> str:
+    """Write the two ends of a hash, enough to compare by eye."""
+    text = value or ""
+    return f"{text[:4]}…{text[-4:]}" if len(text) > 12 else text

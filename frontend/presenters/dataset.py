@@ -85,7 +85,7 @@ def about(version: DatasetVersion) -> list[tuple[str, str]]:
 
 
 def used_by(version: DatasetVersion, *, actor: Actor, workspace_key: str) -> list[UsedBy]:
-    """Return the model versions that were trained or evaluated on it and that the reader may see."""
+    """Return the visible model versions that were trained or evaluated on it."""
     visible = access.visible(ModelVersion.objects.all(), actor)
     inputs = VersionDataset.objects.filter(
         dataset_version=version, version__in=visible

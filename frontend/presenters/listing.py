@@ -21,11 +21,15 @@ class Tab:
 
 @dataclass(frozen=True)
 class Page:
-    """Where in a list the reader is; `older` and `newer` are page numbers or cursors."""
+    """Where in a list the reader is; `older` and `newer` are page numbers or cursors.
+
+    Behind a cursor there is no way one page back: `is_later` offers the first page instead.
+    """
 
     words: str
     older: str = ""
     newer: str = ""
+    is_later: bool = False
 
 
 def page_of(
@@ -50,7 +54,7 @@ def page_of(
 
 def whole(text: str, *, least: int = 0, most: int = 1_000_000) -> int:
     """Return the number in a query, within bounds; nonsense is the least one."""
-    return min(most, max(least, int(text))) if text.isdecimal() and len(text) < 10 else least
+    return min(most, max(least, int(text))) if text.isdecimal() and len(text) < 17 else least
 
 
 def one_of(text: str, known: tuple[str, ...] | list[str], default: str = "") -> str:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from controlplane.access import queries
 from controlplane.accounts.models import ApiToken, User, Workspace
 from controlplane.core import clock
+from controlplane.core.actor import Actor
 from frontend import words
 
 
@@ -52,3 +53,23 @@ def tokens(user: User, workspace: Workspace) -> list[TokenRow]:
         for token in ApiToken.objects.filter(user=user, workspace=workspace)[:100]
     ]
     return sorted(rows, key=lambda row: not row.is_live)
+
+
+def grants(actor: Actor, user: User) -> list[GrantRow]:
+    """Return the person's roles here with who gave them, why, and until when."""
+    return [
+        GrantRow(
+            role=item.role_title,
+            on=f"{item.object_type} {item.object_label}",
+            words=_grant_words(item),
+        )
+        for item in queries.grants(actor, user_id=user.pk).grants
+        if not item.is_over
+    ]
+
+
+def _grant_words(item: queries.Grant) -> str:
+    until = item.expires_at
+    ends = f", until {words.moment(timezone.localtime(until))}" if until else ""
+    by = f"by {item.granted_by}" if item.granted_by else "at set-up"
+    return f"given {by}{ends}. {item.reason}".strip()

@@ -16,6 +16,7 @@ from controlplane.core.actor import Actor
 from frontend import svg, words
 from frontend.presenters import scorecard
 from frontend.presenters.listing import page_of
+from frontend.words import Look
 from registry.models import (
     Alias,
     Environment,
@@ -47,7 +48,7 @@ class EnvironmentCard:
     url: str = ""
     alias: str = ""
     role: str = ""
-    chip: words.Look | None = None
+    chip: Look | None = None
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils import timezone
 
 from controlplane.access import services as access
+from controlplane.audit.names import names_of
 from controlplane.core import clock
 from controlplane.core.actor import Actor
 from controlplane.workflow import services as workflow
@@ -17,8 +19,9 @@ from controlplane.workflow.services import AvailableStep
 from deployments.models import Rollout
 from frontend import words
 from frontend.presenters import history, makeup
+from frontend.presenters.makeup import DiffRow
 from frontend.presenters.plan import PlanStep, guard_sentences, plan_steps, undo_sentences
-from frontend.presenters.seals import Sealed, names_of, sealed
+from frontend.presenters.seals import Sealed, sealed
 from registry import rules
 from registry.models import Evidence, GateResult, ModelVersion, PromotionRequest, Review
 from registry.services import checks, evidence, promotions
@@ -104,7 +107,7 @@ class Replaced:
 
 @dataclass
 class PromotionPage:
-    """Everything that the page says. Parts that cost queries are read once, when first asked for."""
+    """Everything that the page says; parts that cost queries are read when first asked for."""
 
     record: PromotionRequest
     actor: Actor
@@ -369,8 +372,8 @@ class PromotionPage:
         return list(self.record.reviews.select_related("reviewer"))
 
     @cached_property
-    def _seals(self) -> dict[object, Sealed]:
-        return dict(sealed(self.workspace_key, (review.event_id for review in self._reviews)))
+    def _seals(self) -> dict[UUID | None, Sealed]:
+        return sealed(self.workspace_key, (review.event_id for review in self._reviews))
 
     @cached_property
     def slots(self) -> list[Slot]:
@@ -479,7 +482,7 @@ class PromotionPage:
     # ── Make-up, plan, way back, record ──────────────────────────────────────────────────
 
     @cached_property
-    def makeup(self) -> list[makeup.DiffRow]:
+    def makeup(self) -> list[DiffRow]:
         version = self.record.version
         run_url = self._url("run", version.run_id) if version.run_id else ""
         return makeup.makeup(version, self.replaced, run_url=run_url, data_url="")
@@ -489,7 +492,7 @@ class PromotionPage:
         return sum(row.is_changed for row in self.makeup)
 
     @cached_property
-    def signature(self) -> list[makeup.DiffRow]:
+    def signature(self) -> list[DiffRow]:
         return makeup.signature_rows(self.record.version, self.replaced)
 
     @property
@@ -537,9 +540,7 @@ class PromotionPage:
 
     @cached_property
     def timeline(self) -> list[history.Happening]:
-        return history.about(
-            self.actor, self.workspace_key, "promotionrequest", str(self.record.pk)
-        )
+        return history.about(self.actor, self.workspace_key, self.record)
 
     def act_url(self, name: str) -> str:
         return self._url("promotion_act", self.number, name)

@@ -243,7 +243,8 @@ class RolloutPage:
     @property
     def step_words(self) -> str:
         if self.state in {"running", "paused"}:
-            return f"step {self.record.step + 1} of {len(self._shares)} at {self.share_at(self.record.step)}"
+            step = self.record.step
+            return f"step {step + 1} of {len(self._shares)} at {self.share_at(step)}"
         return words.look_of(self.state, "rollout").text
 
     @property
@@ -273,7 +274,7 @@ class RolloutPage:
             "paused": "Resume counts this step anew; rolling back is always possible.",
             "baking": f"It is complete at {due} if the guard stays inside its limits.",
             "rolling_back": "Every gateway confirms that it routes by the old table.",
-            "rollback_failed": "A gateway has not confirmed. Gatehouse tries again; look at the nodes.",
+            "rollback_failed": "A gateway has not confirmed yet; Gatehouse tries again.",
             "succeeded": f"{self.version} serves all requests, and aliases have followed.",
             "rolled_back": back,
         }.get(self.state, "")
@@ -406,7 +407,7 @@ class RolloutPage:
 
     @cached_property
     def timeline(self) -> list[history.Happening]:
-        return history.about(self.actor, self.workspace_key, "rollout", str(self.record.pk))
+        return history.about(self.actor, self.workspace_key, self.record)
 
     @property
     def started_at(self) -> datetime:

@@ -22,7 +22,7 @@ _VERDICTS: dict[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One metric. Estimates and limits are floats for drawing only; words come from the decimals."""
+    """One metric. Estimates and limits are floats for drawing; words come from the decimals."""
 
     title: str
     champion: str = ""
@@ -69,7 +69,7 @@ class Scorecard:
 
 @dataclass(frozen=True)
 class _Limit:
-    """What the policy asks of a metric: a floor of the value, a margin of the change, or neither."""
+    """What the policy asks: a floor of the value, a margin of the change, or neither."""
 
     floor: Decimal | None = None
     margin: Decimal | None = None

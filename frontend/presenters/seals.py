@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from controlplane.accounts.models import User
-from controlplane.audit import services as audit
+from controlplane.audit import queries
+from controlplane.audit.entries import Entry
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Sealed:
     short_hash: str = ""
 
 
-def sealed(workspace_key: str, event_ids: Iterable[UUID | None]) -> dict[UUID, Sealed]:
+def sealed(workspace_key: str, event_ids: Iterable[UUID | None]) -> dict[UUID | None, Sealed]:
     """Return the seals of these events; one query."""
     wanted = {event_id for event_id in event_ids if event_id is not None}
-    known = audit.seals_for(wanted) if wanted else {}
-    found = {}
+    known = queries.seals_for(wanted) if wanted else {}
+    found: dict[UUID | None, Sealed] = {}
     for event_id in wanted:
         seal = known.get(event_id)
         url = reverse("pages:audit_entry", args=[workspace_key, event_id])
@@ -33,18 +33,7 @@ def sealed(workspace_key: str, event_ids: Iterable[UUID | None]) -> dict[UUID, S
     return found
 
 
-def names_of(actor_ids: Iterable[str]) -> dict[str, str]:
-    """Return the names of people and service accounts; the ledger itself keeps only their ids."""
-    numbers = {
-        int(actor_id.removeprefix("user:"))
-        for actor_id in actor_ids
-        if actor_id.startswith("user:") and actor_id[5:].isdigit()
-    }
-    found = {user.actor_id: str(user) for user in User.objects.filter(pk__in=numbers)}
-    return {actor_id: found.get(actor_id) or _machine(actor_id) for actor_id in set(actor_ids)}
-
-
-def _machine(actor_id: str) -> str:
-    if actor_id.startswith("system:"):
-        return "Gatehouse"
-    return "Somebody not signed in" if actor_id == "anonymous" else actor_id
+def seal_of(workspace_key: str, entry: Entry) -> Sealed:
+    """Return the seal of an entry that is read already."""
+    url = reverse("pages:audit_entry", args=[workspace_key, entry.id])
+    return Sealed(url, entry.number, entry.leaf_hash_short if entry.number else "")

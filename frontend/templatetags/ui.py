@@ -56,7 +56,7 @@ def state_icon(name: str, kind: str = "") -> SafeString:
 
 @register.simple_tag
 def seal(entry: Any) -> SafeString:
-    """Show the ledger entry that an act left: number, short hash, link; before sealing it says so."""
+    """Show the ledger entry that an act left as a link; before sealing it says so."""
     if entry is None:
         return SafeString("")
     if entry.number is None:
@@ -170,9 +170,7 @@ def ago(value: datetime | None, seconds: bool = False) -> SafeString:
 
 @register.filter
 def hash_short(value: str | None) -> str:
-    """Write the two ends of a hash, enough to compare by eye."""
-    text = value or ""
-    return f"{text[:4]}…{text[-4:]}" if len(text) > 12 else text
+    return words.hash_short(value)
 
 
 @register.filter

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 from zoneinfo import ZoneInfo
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -29,7 +29,7 @@ class PageRequest(HttpRequest):
     htmx: Any
 
 
-View = Callable[Concatenate[PageRequest, P], HttpResponse]
+View = Callable[Concatenate[PageRequest, P], HttpResponseBase]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Crumb:
     url: str = ""
 
 
-def page(view: View[P]) -> Callable[Concatenate[HttpRequest, str, P], HttpResponse]:
+def page(view: View[P]) -> Callable[..., HttpResponseBase]:
     """Let people in who belong to the workspace of the address.
 
     A workspace that does not exist and one that the person does not belong to look the same.
@@ -47,7 +47,7 @@ def page(view: View[P]) -> Callable[Concatenate[HttpRequest, str, P], HttpRespon
     @wraps(view)
     def enter(
         request: HttpRequest, workspace_key: str, *args: P.args, **kwargs: P.kwargs
-    ) -> HttpResponse:
+    ) -> HttpResponseBase:
         opened = open_workspace(request, workspace_key)
         with timezone.override(ZoneInfo(opened.workspace.time_zone)):
             return view(opened, *args, **kwargs)
@@ -63,10 +63,11 @@ def open_workspace(request: HttpRequest, key: str) -> PageRequest:
         NotFound: there is no such workspace for this person.
     """
     user = signed_in(request)
-    opened = cast(PageRequest, request)
     # The session middleware has opened the workspace of the address, if the person belongs to it.
-    if opened.workspace is None or opened.workspace.key != key:
+    workspace: Workspace | None = getattr(request, "workspace", None)
+    if workspace is None or workspace.key != key:
         raise NotFound(f"There is no workspace {key} that you belong to.")
+    opened = cast(PageRequest, request)
     opened.person = user
     return opened
 

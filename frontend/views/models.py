@@ -42,7 +42,7 @@ def detail(request: PageRequest, name: str) -> HttpResponse:
     may_propose = "propose" in access.verbs_on(request.actor, model)
     context = {
         **vars(found),
-        "history": history.about(request.actor, request.workspace.key, "model", str(model.pk)),
+        "history": history.about(request.actor, request.workspace.key, model),
         "propose_url": _propose_url(request, found.newest) if may_propose else "",
     }
     crumbs = [Crumb("Models", to(request, "models")), Crumb(model.name)]
@@ -75,9 +75,7 @@ def version(request: PageRequest, name: str, number: int) -> HttpResponse:
         "promotion": current,
         "propose_url": _propose_url(request, found) if may_propose else "",
         "acts": _acts(request, found),
-        "history": history.about(
-            request.actor, request.workspace.key, "modelversion", str(found.pk)
-        ),
+        "history": history.about(request.actor, request.workspace.key, found),
     }
     return show(request, "models/version.html", context, crumbs=_crumbs(request, found))
 
