@@ -83,12 +83,12 @@ def acting(
     user: User, workspace: Workspace | None = None, *, scopes: Collection[str] | None = None
 ) -> Actor:
     """Return the user as an actor, signed in, in that workspace or at home."""
-    workspace_id = workspace.pk if workspace else user.memberships.get(is_home=True).workspace_id
+    here = workspace or user.memberships.get(is_home=True).workspace
     return Actor(
         id=user.actor_id,
         kind=ActorKind(user.kind),
         user_id=user.pk,
-        workspace_id=workspace_id,
+        workspace_id=here.pk,
         auth="session",
         scopes=None if scopes is None else frozenset(scopes),
         on_behalf_of=f"user:{user.owner_id}" if user.owner_id else None,
@@ -123,7 +123,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 def user_of(actor: Actor) -> User:
     """Return the account behind an actor."""
-    return User.objects.get(pk=actor.user_id)
+    return User.objects.get(pk=actor.user_id or 0)
 
 
 def audited(record: models.Model, action: str, outcome: str = "success") -> int:

@@ -131,13 +131,13 @@ def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[
         )
     )
     found = everywhere.union(*queries, all=True)
-    rows = []
+    held: list[tuple[Any, ...]] = []
     for verb, role, grant_id, used, rule in found:
         if verb:
-            rows.append((verb, role, grant_id, used, rule))
+            held.append((verb, role, grant_id, used, rule))
         else:
-            rows.extend((each, role, None, None, rule) for each in sorted(ROLES[role].verbs))
-    return rows
+            held.extend((each, role, None, None, rule) for each in sorted(ROLES[role].verbs))
+    return held
 
 
 def holders(verb: str, obj: models.Model) -> models.QuerySet[User]:

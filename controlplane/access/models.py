@@ -43,10 +43,10 @@ class GrantFields(models.Model):
         abstract = True
 
 
-class UserGrant(GrantFields, UserObjectPermissionBase):  # type: ignore[misc]
+class UserGrant(GrantFields, UserObjectPermissionBase):
     """A verb that one user holds on one object. Subclasses add ``content_object``."""
 
-    objects: ClassVar[models.Manager[Any]] = models.Manager()
+    objects: ClassVar[models.Manager[Any]] = models.Manager()  # type: ignore[assignment]
 
     class Meta:
         abstract = True
@@ -59,10 +59,10 @@ class UserGrant(GrantFields, UserObjectPermissionBase):  # type: ignore[misc]
         )
 
 
-class GroupGrant(GrantFields, GroupObjectPermissionBase):  # type: ignore[misc]
+class GroupGrant(GrantFields, GroupObjectPermissionBase):
     """A verb that everybody of one group holds on one object."""
 
-    objects: ClassVar[models.Manager[Any]] = models.Manager()
+    objects: ClassVar[models.Manager[Any]] = models.Manager()  # type: ignore[assignment]
 
     class Meta:
         abstract = True

@@ -121,7 +121,7 @@ def account(actor: Actor, user_id: int | None) -> User:
         NotFound: it belongs to none that the actor sees.
     """
     if user_id is None or user_id == actor.user_id:
-        return User.objects.select_related("owner").get(pk=actor.user_id)
+        return User.objects.select_related("owner").get(pk=actor.user_id or 0)
     members = Membership.objects.filter(
         workspace__in=access.visible(Workspace.objects.all(), actor)
     ).values("user")
@@ -165,7 +165,7 @@ def audit_scope(actor: Actor) -> AuditScope:
     present workspace with `audit_read` there, and in any case what they did themselves."""
     if actor.user_id is None:
         return AuditScope()
-    workspace = Workspace.objects.filter(pk=actor.workspace_id).first()
+    workspace = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
     if workspace is None or not access.can(actor, "audit_read", workspace).allowed:
         return AuditScope(actor_id=actor.id)
     holds_everywhere = User.objects.filter(
@@ -177,7 +177,7 @@ def audit_scope(actor: Actor) -> AuditScope:
 
 
 def _may_read_all(actor: Actor) -> bool:
-    workspace = Workspace.objects.filter(pk=actor.workspace_id).first()
+    workspace = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
     if workspace is None:
         return False
     held = access.verbs_on(actor, workspace)

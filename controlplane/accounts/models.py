@@ -27,7 +27,9 @@ VERBS = (
     "admin_access",
     "audit_read",
 )
-VERB_PERMISSIONS = [(verb, f"May {verb.replace('_', ' ')}") for verb in VERBS]
+VERB_PERMISSIONS: list[tuple[str, Any]] = [
+    (verb, f"May {verb.replace('_', ' ')}") for verb in VERBS
+]
 
 
 class Workspace(models.Model):

@@ -199,7 +199,7 @@ def change_password(*, actor: Actor, old: str, new: str) -> None:
         NotPermitted: the old one is wrong.
         Invalid: the new one is too weak.
     """
-    user = User.objects.select_for_update().filter(pk=actor.user_id).first()
+    user = User.objects.select_for_update().filter(pk=actor.user_id or 0).first()
     if user is None or not actor.is_human:
         raise NotPermitted("Only a person has a password.")
     target = audit.ObjectRef("user", str(user.pk), user.actor_id, actor.workspace_id)

@@ -28,7 +28,7 @@ def sign(*, actor: Actor, password: str, subject_digest: str) -> Signature:
     """
     target = _target(subject_digest, actor)
     with refusals("signature.give", actor=actor, obj=target):
-        user = User.objects.filter(pk=actor.user_id, is_active=True).first()
+        user = User.objects.filter(pk=actor.user_id or 0, is_active=True).first()
         if not actor.is_human or user is None or actor.job_id is not None:
             raise NotPermitted("Only a person can sign.", code="not_a_person")
         throttle.require_patience(who=f"signature:{user.pk}", ip=actor.ip)

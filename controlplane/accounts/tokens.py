@@ -194,7 +194,7 @@ def of_interest_to(actor: Actor) -> models.QuerySet[ApiToken]:
     """Return the actor's own tokens in the present workspace and, for administrators of access,
     those of its service accounts; a job's tokens are the product's affair and are left out."""
     mine = Q(user=actor.user_id)
-    workspace = Workspace.objects.filter(pk=actor.workspace_id).first()
+    workspace = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
     if workspace is not None and access.can(actor, "admin_access", workspace).allowed:
         mine |= Q(user__kind=User.Kind.SERVICE)
     return (
@@ -287,11 +287,12 @@ def _valid_scopes(kind: str, scopes: Collection[str] | None, actor: Actor) -> li
     return sorted(set(scopes))
 
 
-def _as_uuid(value: uuid.UUID | str) -> uuid.UUID | None:
+def _as_uuid(value: uuid.UUID | str) -> uuid.UUID:
+    """Return the identifier; one that no token has for what is none."""
     try:
         return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
     except ValueError:
-        return None
+        return uuid.UUID(int=0)
 
 
 def _ref(token: ApiToken) -> audit.ObjectRef:

@@ -89,8 +89,9 @@ def headers_of(domain: DomainError, error: Exception) -> dict[str, str]:
     headers = {}
     if isinstance(domain, NotSignedIn):
         headers["WWW-Authenticate"] = CHALLENGE
-    if isinstance(error, exceptions.Throttled) and error.wait is not None:
-        headers["Retry-After"] = str(int(error.wait) + 1)
+    wait = getattr(error, "wait", None)
+    if wait is not None:
+        headers["Retry-After"] = str(int(wait) + 1)
     return headers
 
 

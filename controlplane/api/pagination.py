@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -68,7 +68,7 @@ def limit_of(request: Request) -> int:
     return int(raw)
 
 
-def page_of(request: Request, results: Sequence[Any], *, next_cursor: str | None) -> Response:
+def page_of(request: Request, results: Iterable[Any], *, next_cursor: str | None) -> Response:
     """Return a page in the common shape of rows that a service has paged by itself."""
     address = None
     if next_cursor:

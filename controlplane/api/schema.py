@@ -28,7 +28,7 @@ PROBLEM: dict[str, Any] = {
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "controlplane.api.authentication.TokenAuthentication"
     name = "token"
 

@@ -57,11 +57,11 @@ class GrantMade(serializers.Serializer[Any]):
     grant_id = serializers.UUIDField()
 
 
-class PlaceField(serializers.CharField):
+class PlaceField(serializers.Field[Any, Any, Any, Any]):
     """``workspace``, or ``model:17`` and ``environment:2``."""
 
     def to_internal_value(self, data: Any) -> tuple[str, int | None]:
-        kind, _, number = super().to_internal_value(data).partition(":")
+        kind, _, number = str(data).partition(":")
         if kind not in KINDS or (number and not number.isdecimal()):
             raise serializers.ValidationError("workspace, model:<id> or environment:<id>")
         if not number and kind != "workspace":

@@ -52,6 +52,21 @@ class MeSerializer(serializers.Serializer[Any]):
     on_behalf_of = serializers.CharField(allow_null=True)
 
 
+TOKEN_FIELDS: tuple[str, ...] = (
+    "id",
+    "kind",
+    "name",
+    "hint",
+    "user",
+    "workspace",
+    "scopes",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+    "last_used_at",
+)
+
+
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
     user = serializers.CharField(source="user.username")
     workspace = serializers.CharField(source="workspace.key")
@@ -59,19 +74,7 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
 
     class Meta:
         model = ApiToken
-        fields = (
-            "id",
-            "kind",
-            "name",
-            "hint",
-            "user",
-            "workspace",
-            "scopes",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-        )
+        fields = TOKEN_FIELDS
 
 
 class IssuedTokenSerializer(TokenSerializer):
@@ -79,8 +82,9 @@ class IssuedTokenSerializer(TokenSerializer):
         allow_null=True, help_text="Shown now and never again; null in a repeated answer."
     )
 
-    class Meta(TokenSerializer.Meta):
-        fields = (*TokenSerializer.Meta.fields, "secret")
+    class Meta:
+        model = ApiToken
+        fields = (*TOKEN_FIELDS, "secret")
 
 
 class IssueBody(serializers.Serializer[Any]):
@@ -126,7 +130,7 @@ class Me(GenericViewSet[User]):
     @extend_schema(responses=MeSerializer, operation_id="me")
     def retrieve(self, request: Request) -> Response:
         actor = Actor.from_request(request)
-        user = User.objects.get(pk=actor.user_id)
+        user = queries.account(actor, None)
         workspaces = list(open_to(user))
         here = next((item for item in workspaces if item.pk == actor.workspace_id), None)
         body = {

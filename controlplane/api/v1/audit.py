@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -84,7 +85,7 @@ class IntegritySerializer(serializers.Serializer[Any]):
     origin = serializers.CharField()
     count = serializers.IntegerField()
     size = serializers.IntegerField()
-    root = serializers.CharField()
+    root_hash = serializers.CharField(source="root")
     checkpoint_at = serializers.DateTimeField(allow_null=True)
     pending = serializers.IntegerField()
     pending_age_seconds = serializers.FloatField()
@@ -107,7 +108,7 @@ class Events(ViewSet):
         scope = audit_scope(actor)
         cursor = request.query_params.get("cursor")
         if cursor is None:
-            _record_reading(actor, scope, dict(request.query_params.items()))
+            _record_reading(actor, scope, request.query_params.dict())
         of = (query["object_type"], query["object_id"]) if "object_type" in query else None
         page = queries.page(
             scope,
@@ -140,7 +141,7 @@ class IntegrityView(ViewSet):
         return Response(IntegritySerializer(queries.integrity()).data)
 
 
-def _record_reading(actor: Actor, scope: AuditScope, filters: dict[str, str]) -> None:
+def _record_reading(actor: Actor, scope: AuditScope, filters: Mapping[str, Any]) -> None:
     if not scope.everything and not scope.workspaces:
         return
     target = services.ObjectRef("ledger", "", "the audit log", actor.workspace_id)

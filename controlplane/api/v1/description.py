@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 from controlplane.api.permissions import DenyByDefault
 
 
-class Description(SpectacularAPIView):  # type: ignore[misc]
+class Description(SpectacularAPIView):
     """OpenAPI 3.1. It names no record, so it needs no token."""
 
     permission_classes = (DenyByDefault,)

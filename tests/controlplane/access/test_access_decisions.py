@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -365,7 +366,7 @@ def test_unknown_and_global_roles_are_not_granted_on_objects(
 def test_grants_need_a_reason_a_future_and_a_member(space: Workspace) -> None:
     user, stranger = make.person(workspace=space), make.person(workspace=make.workspace())
     robot = make.service_account(workspace=space)
-    wrong = [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"user": user, "reason": " "}, "Say why"),
         ({"user": user, "reason": "x", "expires_at": now()}, "end before it begins"),
         ({"user": stranger, "reason": "x"}, "does not belong"),

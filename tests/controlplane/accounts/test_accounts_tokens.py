@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -123,7 +124,7 @@ def test_nobody_issues_a_token_for_somebody_else(ana: User, space: Workspace) ->
 def test_administrators_issue_tokens_of_service_accounts(ana: User, space: Workspace) -> None:
     robot = make.service_account("ci", workspace=space, owner=ana)
     admin = make.person("workspace_admin", workspace=space)
-    arguments = {
+    arguments: dict[str, Any] = {
         "user": robot,
         "workspace": space,
         "name": "pipeline",
@@ -150,20 +151,26 @@ def test_administrators_issue_tokens_of_service_accounts(ana: User, space: Works
     ],
 )
 def test_what_a_token_may_not_be(
-    more: dict[str, object], sentence: str, ana: User, space: Workspace
+    more: dict[str, Any], sentence: str, ana: User, space: Workspace
 ) -> None:
-    arguments = {"name": "x", "kind": "human", "lifetime": DAY, **more}
+    arguments: dict[str, Any] = {"name": "x", "kind": "human", "lifetime": DAY, **more}
     with pytest.raises(Invalid, match=sentence):
         tokens.issue(actor=make.acting(ana), user=ana, workspace=space, **arguments)
 
 
 def test_a_narrow_token_issues_no_wider_one(ana: User, space: Workspace) -> None:
     narrow = make.acting(ana, scopes=["view"])
-    arguments = {"user": ana, "workspace": space, "name": "x", "kind": "human", "lifetime": DAY}
+    arguments: dict[str, Any] = {
+        "user": ana,
+        "workspace": space,
+        "name": "x",
+        "kind": "human",
+        "lifetime": DAY,
+    }
     with pytest.raises(NotPermitted, match="wider"):
         tokens.issue(actor=narrow, scopes=["contribute"], **arguments)
     _, secret = tokens.issue(actor=narrow, **arguments)
-    assert tokens.authenticate(secret).scopes == {"view"}
+    assert tokens.authenticate(secret).scopes == frozenset({"view"})
 
 
 def test_a_jobs_tokens_are_narrow_and_end_together(ana: User, space: Workspace) -> None:

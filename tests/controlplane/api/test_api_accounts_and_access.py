@@ -185,9 +185,11 @@ def test_from_one_workspace_nothing_of_another_can_be_told_from_what_does_not_ex
     missing = "00000000-0000-7000-8000-000000000000"
 
     def answer(method: str, path: str, **body: Any) -> tuple[int, Any]:
-        send = admin.client.get if method == "get" else admin.client.post
-        more = {} if method == "get" else {"content_type": "application/json"}
-        response = send(f"/api/v1/{path}", body if method == "get" else json.dumps(body), **more)
+        address = f"/api/v1/{path}"
+        if method == "get":
+            response = admin.client.get(address)
+        else:
+            response = admin.client.post(address, json.dumps(body), content_type="application/json")
         content = response.json()
         content.pop("request_id")
         return response.status_code, json.loads(
@@ -196,7 +198,7 @@ def test_from_one_workspace_nothing_of_another_can_be_told_from_what_does_not_ex
             .replace(foreign_space.key, "nowhere")
         )
 
-    pairs = [
+    pairs: list[tuple[str, str, Any, Any, dict[str, Any]]] = [
         ("post", "people/{}/deactivate/", foreign_admin.pk, 10**9, {"reason": "x"}),
         (
             "post",
