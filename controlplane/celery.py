@@ -16,6 +16,8 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 app = Celery("gatehouse")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+# For every thread: "current" is kept per thread, and web servers and job slots have many.
+app.set_default()
 
 
 @worker_init.connect
