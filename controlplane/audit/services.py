@@ -94,19 +94,6 @@ def record_refusal(
     within a minute are counted and become one event with their number; then None is returned.
     Strangers' refusals are one kind per action and code, whatever object they ask for.
     """
-    event = compose(
-        action,
-        actor=actor,
-        obj=obj,
-        outcome="refused",
-        before=before,
-        after=after,
-        reason=error.message,
-        cause=cause,
-        digests=digests,
-        code=error.error_code,
-        workspace_id=workspace_id,
-    )
     is_stranger = actor.kind is ActorKind.ANONYMOUS
     kind = [actor.id, action, *([] if is_stranger else [obj.type, obj.id]), error.error_code]
     key = hashlib.sha256("\x00".join(kind).encode()).hexdigest()
@@ -116,6 +103,19 @@ def record_refusal(
             return None
         for ended in RepeatedRefusal.objects.using(_BESIDE).select_for_update().filter(pk=key):
             _write_repeats(ended)
+        event = compose(
+            action,
+            actor=actor,
+            obj=obj,
+            outcome="refused",
+            before=before,
+            after=after,
+            reason=error.message,
+            cause=cause,
+            digests=digests,
+            code=error.error_code,
+            workspace_id=workspace_id,
+        )
         _, is_first = RepeatedRefusal.objects.using(_BESIDE).get_or_create(
             key=key,
             defaults={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from controlplane.audit.verify import Report, verify
 from controlplane.core.actor import Actor, ActorKind
 from controlplane.database.roles import roles_sql
 from controlplane.local import throw_away
+from controlplane.local.postgres import binaries
 from controlplane.settings import environment
 
+# Bound here: a test points the product's own connections at a ledger of its own.
+_of_role = connections.parameters
 SCHEMA = Path(connections.__file__).parent / "migrations" / "ledger.sql"
 MODEL = ObjectRef("model", "7", "churn", 1)
 ANA = Actor(id="user:7", kind=ActorKind.HUMAN, auth="password", ip="10.1.2.3", agent="Firefox")
@@ -40,7 +44,7 @@ class Ledger:
             own = environment.database(settings.DATABASE_URL)
             values = {"user": own["USER"], "password": own["PASSWORD"], "host": own["HOST"]}
         else:
-            values = connections.parameters(role)
+            values = _of_role(role)
         return values | {"dbname": self.name}
 
     def as_superuser(self) -> connections.Connection:
@@ -72,6 +76,22 @@ class Ledger:
         """Return a copy of the database; the sealer's folder is copied by who needs one."""
         copy = Ledger(f"ledger_{secrets.token_hex(6)}", folder)
         _administer(f"CREATE DATABASE {copy.name} TEMPLATE {self.name}")
+        return copy
+
+    def dump_and_restore(self) -> Ledger:
+        """Return a second database, made from a backup of this one."""
+        copy = Ledger(f"ledger_{secrets.token_hex(6)}", self.files.folder)
+        _administer(f"CREATE DATABASE {copy.name}")
+        server = throw_away.postgres()
+        dump = subprocess.run(
+            [binaries() / "pg_dump", server.url(self.name)], capture_output=True, check=True
+        )
+        subprocess.run(
+            [binaries() / "psql", "-q", "-v", "ON_ERROR_STOP=1", server.url(copy.name)],
+            input=dump.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
         return copy
 
     def drop(self) -> None:
