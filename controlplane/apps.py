@@ -8,6 +8,8 @@ class ControlplaneConfig(AppConfig):
     label = "controlplane"
 
     def ready(self) -> None:
-        from controlplane import wiring
+        # Loading the Celery app makes it the current one, whose broker every hint goes to.
+        from controlplane import celery, wiring
 
+        celery.app.set_current()
         wiring.join()

@@ -29,8 +29,16 @@ class RevisionSerializer(serializers.ModelSerializer[DeploymentRevision]):
     class Meta:
         model = DeploymentRevision
         fields = (
-            "number", "stable", "candidate", "candidate_basis_points", "cause", "reason",
-            "promotion", "routing_revision", "valid_from", "valid_to",
+            "number",
+            "stable",
+            "candidate",
+            "candidate_basis_points",
+            "cause",
+            "reason",
+            "promotion",
+            "routing_revision",
+            "valid_from",
+            "valid_to",
         )
 
     def get_stable(self, revision: DeploymentRevision) -> int | None:
@@ -69,9 +77,23 @@ class RolloutSerializer(serializers.ModelSerializer[Rollout]):
     class Meta:
         model = Rollout
         fields = (
-            "id", "deployment", "model", "version", "baseline", "promotion", "strategy", "state",
-            "step", "steps", "share_basis_points", "message", "guard", "figures", "created_at",
-            "step_started_at", "finished_at",
+            "id",
+            "deployment",
+            "model",
+            "version",
+            "baseline",
+            "promotion",
+            "strategy",
+            "state",
+            "step",
+            "steps",
+            "share_basis_points",
+            "message",
+            "guard",
+            "figures",
+            "created_at",
+            "step_started_at",
+            "finished_at",
         )
 
     def get_baseline(self, rollout: Rollout) -> int | None:
@@ -91,8 +113,19 @@ class PredictionSerializer(serializers.ModelSerializer[Prediction]):
     class Meta:
         model = Prediction
         fields = (
-            "id", "at", "revision", "version_id", "arm", "assignment", "status", "error",
-            "request_id", "row_count", "features", "outputs", "total_us",
+            "id",
+            "at",
+            "revision",
+            "version_id",
+            "arm",
+            "assignment",
+            "status",
+            "error",
+            "request_id",
+            "row_count",
+            "features",
+            "outputs",
+            "total_us",
         )
 
 

@@ -14,16 +14,13 @@ from controlplane.accounts.models import Workspace
 from controlplane.core.actor import Actor
 from controlplane.core.errors import Invalid
 from experiments import queries
-from experiments.services import artifacts, runs, sources
+from experiments.services import artifacts, runs, sources, training
 from experiments.services.sealing import CREATOR_TAG
 from registry import blobs
-from registry.models import DatasetVersion, Model, ModelVersion
+from registry.models import Model, ModelVersion
 from registry.services import models as registry_models
 from registry.services.models import VersionFile
 
-# Tags by which the portal says where a job's run came from.
-DATASETS_TAG = "gatehouse.datasets"
-LOCK_TAG = "gatehouse.lock_sha256"
 _COMMIT_TAG = "mlflow.source.git.commit"
 _LARGEST_MLMODEL_BYTES = 2**20
 
@@ -66,6 +63,7 @@ def register(
     described = describe(files, workspace, source)
     origin = _run_behind(workspace, run_id, logged_model_id)
     tagged = origin.tags if origin else {}
+    trained = training.origin_of(origin.id) if origin else None
     with transaction.atomic():
         version = registry_models.register_version(
             model,
@@ -76,12 +74,12 @@ def register(
             logged_model_id=logged_model_id,
             signature=described.signature,
             flavours=described.flavours,
-            lock_sha256=tagged.get(LOCK_TAG, ""),
+            lock_sha256=trained.lock_sha256 if trained else "",
             commit=tagged.get(_COMMIT_TAG, "")[:64],
             description=description,
             tags=tags,
-            datasets=_datasets(workspace, tagged),
-            contributors=[tagged[CREATOR_TAG]] if CREATOR_TAG in tagged else [],
+            datasets=trained.datasets if trained else (),
+            contributors=_contributors(tagged, trained),
         )
         if logged_model_id:
             runs.note_registration(logged_model_id, model.name, version.number)
@@ -181,12 +179,7 @@ def _run_behind(workspace: Workspace, run_id: str, logged_model_id: str) -> quer
     return found
 
 
-def _datasets(workspace: Workspace, tags: Mapping[str, str]) -> list[tuple[DatasetVersion, str]]:
-    """Return the dataset versions that the portal handed to the run, with their roles."""
-    if DATASETS_TAG not in tags:
-        return []
-    roles: dict[str, str] = json.loads(tags[DATASETS_TAG])
-    found = DatasetVersion.objects.filter(
-        dataset__workspace=workspace, pk__in=[int(key) for key in roles]
-    ).select_related("dataset")
-    return [(item, roles[str(item.pk)]) for item in found]
+def _contributors(tags: Mapping[str, str], trained: training.Origin | None) -> list[str]:
+    """Return who made the run, and who answers for the job that it was made by."""
+    made_by = [tags[CREATOR_TAG]] if CREATOR_TAG in tags else []
+    return made_by + ([trained.owner_id] if trained else [])
