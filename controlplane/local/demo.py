@@ -81,7 +81,7 @@ def _run(installation: Installation, *, stays: bool) -> int:
             _require_free(name, port)
         try:
             _start(installation, supervisor, dies_with_us=stays)
-            has_played = play(installation)
+            has_played = play(installation, supervisor)
             _say_where(installation)
             if not stays:
                 return 0 if has_played else 1
@@ -107,8 +107,8 @@ def _start(installation: Installation, supervisor: Supervisor, *, dies_with_us: 
         supervisor.start_process(name)
     installation.wait_for_servers()
     step("PostgreSQL and Redis answer")
-    _make_schemas(installation)
-    step("the schemas are there")
+    _prepare(installation)
+    step("schemas and static files are there")
     supervisor.start_process("web")
     people = installation.start_command(
         "bootstrap",
@@ -131,22 +131,17 @@ def _start(installation: Installation, supervisor: Supervisor, *, dies_with_us: 
     step("all processes run")
 
 
-def _make_schemas(installation: Installation) -> None:
+def _prepare(installation: Installation) -> None:
     """Bring both schemas up to date side by side, and collect the front end's files."""
-    if installation.schemas_are_current():
-        commands = [installation.start_command("collectstatic", "collectstatic", "--noinput")]
-        _wait_for_all(commands)
+    if installation.is_prepared():
         return
-    _wait_for_all(
-        [
-            installation.start_command("migrate", "gatehouse_migrate", "--part", "migrate"),
-            installation.start_command(
-                "mlflow_migrate", "gatehouse_migrate", "--part", "mlflow_migrate"
-            ),
-            installation.start_command("collectstatic", "collectstatic", "--noinput"),
-        ]
-    )
-    installation.note_schemas()
+    commands = {
+        "migrate": ["gatehouse_migrate", "--part", "migrate"],
+        "mlflow_migrate": ["gatehouse_migrate", "--part", "mlflow_migrate"],
+        "collectstatic": ["collectstatic", "--noinput"],
+    }
+    _wait_for_all([installation.start_command(name, *words) for name, words in commands.items()])
+    installation.note_prepared()
 
 
 def _wait_for_all(commands: list[Command]) -> None:

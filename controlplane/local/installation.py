@@ -130,33 +130,35 @@ class Installation:
 
     @property
     def _stamp(self) -> Path:
-        return self.home.run / "schemas"
+        return self.home.run / "prepared"
 
-    def schemas_are_current(self) -> bool:
-        """Whether nothing that makes a schema has changed since they were last made here."""
+    def is_prepared(self) -> bool:
+        """Whether nothing that makes schemas or static files has changed since they were made."""
         if not self.embeds_postgres or not self._stamp.exists():
             return False
-        return self._stamp.read_text() == self._schema_digest()
+        return self._stamp.read_text() == self._digest_of_sources()
 
-    def note_schemas(self) -> None:
-        """Remember that the schemas are current."""
-        self._stamp.write_text(self._schema_digest())
+    def note_prepared(self) -> None:
+        """Remember that schemas and static files are current."""
+        self._stamp.write_text(self._digest_of_sources())
 
-    def _schema_digest(self) -> str:
-        """Return a digest of the migrations, of the locked packages and of the database."""
+    def _digest_of_sources(self) -> str:
+        """Return a digest of migrations, static files, locked packages and the database itself."""
         clone = self.home.clone
         files = [
             clone / "requirements" / "base.txt",
-            self.postgres.data / "global" / "pg_control",
-            *sorted(clone.glob("*/migrations/*.py")),
-            *sorted(clone.glob("*/*/migrations/*.py")),
+            *sorted(clone.glob("*/migrations/*")),
+            *sorted(clone.glob("*/*/migrations/*")),
+            *sorted(clone.glob("frontend/static/**/*")),
         ]
         digest = hashlib.sha256()
+        # The control file starts with the number that initdb gave the cluster.
+        with (self.postgres.data / "global" / "pg_control").open("rb") as control:
+            digest.update(control.read(8))
         for file in files:
-            # The control file starts with the number that initdb gave the cluster.
-            size = 8 if file.name == "pg_control" else -1
-            with file.open("rb") as stream:
-                digest.update(stream.read(size))
+            if file.is_file():
+                digest.update(f"{file.relative_to(clone)}\n".encode())
+                digest.update(file.read_bytes())
         return digest.hexdigest()
 
 

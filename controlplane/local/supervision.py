@@ -132,6 +132,25 @@ class Supervisor:
                 raise SetupError(f"{name} does not start: {last_line(log)} Log: {log}")
         return all(state == "RUNNING" for state in states.values())
 
+    def require_steady(self, *, seconds: float = 5) -> None:
+        """Return when every started process runs, or is only being restarted.
+
+        Raises:
+            SetupError: one of them ends again and again.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            failing = [
+                info["name"]
+                for info in self._call("getAllProcessInfo")
+                if info["statename"] in {"BACKOFF", "FATAL"}
+            ]
+            if not failing:
+                return
+            if time.monotonic() > deadline:
+                self.require_running(failing)
+            time.sleep(0.5)
+
     def wait_until_running(self, names: Iterable[str], *, timeout_seconds: float = 30) -> None:
         """Return once all have run for a second.
 
