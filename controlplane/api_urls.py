@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from controlplane.api.v1 import access, accounts, audit, description
+from controlplane.api.v1 import access, accounts, audit, description, jobs
 from controlplane.doors import door
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -51,7 +51,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
         audit.IntegrityView.as_view({"get": "retrieve"}),
         name="audit-integrity",
     ),
-    *door("", "controlplane.jobs.api.urls"),
+    path("jobs/", jobs.Jobs.as_view({"get": "list", "post": "create"}), name="jobs"),
+    path("jobs/<uuid:job_id>/", jobs.Jobs.as_view({"get": "retrieve"}), name="job"),
+    path("jobs/<uuid:job_id>/cancel/", jobs.Jobs.as_view({"post": "cancel"}), name="job-cancel"),
+    path("jobs/<uuid:job_id>/log/", jobs.Jobs.as_view({"get": "log"}), name="job-log"),
+    path("jobs/<uuid:job_id>/attempts/", jobs.Jobs.as_view({"get": "attempts"}), name="attempts"),
+    path("queues/", jobs.Jobs.as_view({"get": "queues"}), name="queues"),
     *door("", "registry.api.urls"),
     *door("", "experiments.api.urls"),
     *door("", "deployments.api.urls"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import uuid
 from dataclasses import dataclass
@@ -172,6 +173,10 @@ def read_log(job: Job, from_byte: int = 0, attempt: int | None = None) -> LogPar
     content, following = folders.read_part(folder.log, from_byte)
     size = folder.log.stat().st_size if folder.log.exists() else 0
     has_ended = job.is_final or number < job.attempt
+    if not has_ended:
+        # A character that is still being written is read whole the next time.
+        cut = _unfinished_character(content)
+        content, following = content[: len(content) - cut], following - cut
     return LogPart(content, following, has_ended and following >= size, number)
 
 
@@ -188,6 +193,13 @@ def hint(queue: str) -> bool:
         logger.warning("job_hint_failed queue=%s error=%s", queue, error)
         return False
     return True
+
+
+def _unfinished_character(content: bytes) -> int:
+    """Return how many bytes at the end begin a UTF-8 character that does not end here."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(content[-4:])
+    return len(decoder.getstate()[0])
 
 
 def _check(queue: str, name: str, priority: int) -> None:

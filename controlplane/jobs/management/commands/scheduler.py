@@ -21,6 +21,8 @@ _SECONDS = 2.0
 
 class Command(BaseCommand):
     help = "Runs what is due: lost jobs, waiting tasks, rollouts, expiries. Any number may run."
+    # They walk every address, and so load every page and MLflow.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="One tick, then end.")
