@@ -160,12 +160,19 @@ def workspace_of(actor: Actor) -> Workspace:
     return found
 
 
+def workspace_or_none(actor: Actor) -> Workspace | None:
+    """Return the workspace that the actor stands in, seen or not; for asking `can` about it."""
+    if actor.workspace_id is None:
+        return None
+    return Workspace.objects.filter(pk=actor.workspace_id).first()
+
+
 def audit_scope(actor: Actor) -> AuditScope:
     """Return which entries of the ledger the actor may read: all for an auditor, those of the
     present workspace with `audit_read` there, and in any case what they did themselves."""
     if actor.user_id is None:
         return AuditScope()
-    workspace = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
+    workspace = workspace_or_none(actor)
     if workspace is None or not access.can(actor, "audit_read", workspace).allowed:
         return AuditScope(actor_id=actor.id)
     holds_everywhere = User.objects.filter(
@@ -177,7 +184,7 @@ def audit_scope(actor: Actor) -> AuditScope:
 
 
 def _may_read_all(actor: Actor) -> bool:
-    workspace = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
+    workspace = workspace_or_none(actor)
     if workspace is None:
         return False
     held = access.verbs_on(actor, workspace)
