@@ -108,19 +108,18 @@ class Client(AbstractContextManager["Client"]):
     def pages(self, path: str, *, params: Params | None = None, limit: int = 0) -> Iterator[Any]:
         """Yield the rows of a list, newest first; all of them, or at most ``limit``."""
         asked: Params = {**(params or {}), "limit": min(limit or _PAGE, _PAGE)}
-        address: str | None = self._address(path)
         count = 0
-        while address:
-            page = self._json(self._send("GET", address, params=asked))
+        while True:
+            page = self.get(path, params=asked)
             for row in page["results"]:
                 yield row
                 count += 1
                 if limit and count >= limit:
                     return
-            # The next page's address holds the query already; its host may be a proxy's.
-            following = page.get("next")
-            address = self._address(path) if following else None
-            asked = dict(httpx.URL(following).params) if following else {}
+            if not page.get("next"):
+                return
+            # Only the query of the next page's address is used: its host may be a proxy's.
+            asked = dict(httpx.URL(page["next"]).params)
 
     def _once(self, method: str, path: str, options: Callable[[], dict[str, Any]]) -> Any:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
@@ -142,7 +141,7 @@ class Client(AbstractContextManager["Client"]):
         raise _problem(self.url, response)
 
     def _address(self, path: str) -> str:
-        return path if path.startswith(self.url) else f"{self.url}/api/v1/{path}"
+        return f"{self.url}/api/v1/{path}/"
 
     def _json(self, response: httpx.Response) -> Any:
         try:

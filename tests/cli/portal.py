@@ -39,10 +39,10 @@ class Portal:
 
     def says(self, method: str, path: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
         """Answer requests to the path with these, one after the other; the last one stays."""
-        self.answers[method, f"/api/v1/{path}"] = list(answers)
+        self.answers[method, f"/api/v1/{path}/"] = list(answers)
 
     def requests(self, method: str, path: str) -> list[Asked]:
-        wanted = f"/api/v1/{path}"
+        wanted = f"/api/v1/{path}/"
         return [
             asked
             for asked in self.asked

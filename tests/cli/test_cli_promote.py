@@ -301,4 +301,4 @@ def test_promotions_are_listed_as_aligned_columns(portal: Portal, run: Run) -> N
         "REASON",
     ]
     assert header.index("STATE") == row.index("in review")
-    assert portal.asked[0].path == "/api/v1/promotions?state=open&limit=50"
+    assert portal.asked[0].path == "/api/v1/promotions/?state=open&limit=50"

@@ -55,7 +55,7 @@ def test_a_refused_connection_is_one_clear_sentence(home: Path) -> None:
 
 
 def test_the_shell_sees_the_exit_status_of_a_refusal(portal: Portal, home: Path) -> None:
-    portal.says("GET", "me/", refusal(403, "This token is for predictions only."))
+    portal.says("GET", "me", refusal(403, "This token is for predictions only."))
     result = program("whoami", HOME=str(home), GATEHOUSE_URL=portal.url, GATEHOUSE_TOKEN="gh_x")
     assert result.returncode == 10
     assert result.stderr == "This token is for predictions only.\nRequest req-7\n"
@@ -64,7 +64,7 @@ def test_the_shell_sees_the_exit_status_of_a_refusal(portal: Portal, home: Path)
 def test_a_loopback_server_is_reached_past_the_proxy_of_the_shell(
     portal: Portal, home: Path
 ) -> None:
-    portal.says("GET", "me/", (200, ME))
+    portal.says("GET", "me", (200, ME))
     proxy = f"http://127.0.0.1:{free_port()}"
     result = program(
         "whoami", HOME=str(home), GATEHOUSE_URL=portal.url, GATEHOUSE_TOKEN="gh_x", HTTP_PROXY=proxy
@@ -94,7 +94,7 @@ def test_a_redirect_is_not_followed_with_the_token(portal: Portal, run: Run) -> 
 
 
 def test_an_expired_token_is_an_error_with_the_servers_sentence(portal: Portal, run: Run) -> None:
-    portal.says("GET", "me/", refusal(401, "This token expired on 1 May 2026 at 10:00 UTC."))
+    portal.says("GET", "me", refusal(401, "This token expired on 1 May 2026 at 10:00 UTC."))
     result = run("whoami")
     assert result.exit_code == 1
     assert "This token expired on 1 May 2026" in result.stderr
@@ -103,7 +103,7 @@ def test_an_expired_token_is_an_error_with_the_servers_sentence(portal: Portal, 
 def test_login_keeps_the_token_for_its_owner_alone(
     portal: Portal, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    portal.says("GET", "me/", (200, ME))
+    portal.says("GET", "me", (200, ME))
     result = run("login", "--url", f"{portal.url}/", "--token-stdin", input="gh_human_1\n")
     assert result.exit_code == 0
     file = home / ".config" / "gatehouse" / "config.json"
@@ -122,14 +122,14 @@ def test_login_keeps_the_token_for_its_owner_alone(
 def test_login_keeps_nothing_when_the_server_refuses_the_token(
     portal: Portal, run: Run, home: Path
 ) -> None:
-    portal.says("GET", "me/", refusal(401, "This token is unknown here."))
+    portal.says("GET", "me", refusal(401, "This token is unknown here."))
     result = run("login", "--url", portal.url, "--token-stdin", input="gh_human_1\n")
     assert result.exit_code == 1
     assert not (home / ".config").exists()
 
 
 def test_the_variables_come_before_what_is_kept(portal: Portal, run: Run) -> None:
-    portal.says("GET", "me/", (200, ME))
+    portal.says("GET", "me", (200, ME))
     run("login", "--url", portal.url, "--token-stdin", input="gh_human_1\n")
     run("whoami")
     assert portal.asked[-1].headers["Authorization"] == "Bearer gh_service_x"
@@ -138,7 +138,7 @@ def test_the_variables_come_before_what_is_kept(portal: Portal, run: Run) -> Non
 def test_a_kept_token_never_goes_to_another_server(
     portal: Portal, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    portal.says("GET", "me/", (200, ME))
+    portal.says("GET", "me", (200, ME))
     run("login", "--url", portal.url, "--token-stdin", input="gh_human_1\n")
     monkeypatch.delenv("GATEHOUSE_TOKEN")
     monkeypatch.setenv("GATEHOUSE_URL", "https://other.example")
@@ -177,7 +177,7 @@ def test_lists_are_read_to_their_end(portal: Portal, run: Run) -> None:
     portal.says("GET", "datasets", (200, {"results": rows[:2], "next": following}), page(rows[2]))
     result = run("data", "list", "--json")
     assert [row["name"] for row in json.loads(result.stdout)] == ["d0", "d1", "d2"]
-    assert portal.asked[1].path == "/api/v1/datasets?cursor=abc&limit=100"
+    assert portal.asked[1].path == "/api/v1/datasets/?cursor=abc&limit=100"
 
 
 def test_another_workspace_is_asked_for_by_header(portal: Portal, run: Run) -> None:

@@ -37,7 +37,7 @@ def login(url: str, token_stdin: bool) -> None:
     if not token:
         raise UsageError("No token was given.")
     with Client(url, token) as client:
-        me = client.get("me/")
+        me = client.get("me")
     place = config.store(url, token)
     if url.startswith("http://") and not config.is_loopback(url):
         output.note(f"{url} is not encrypted: everybody on the way can read the token.")
@@ -48,7 +48,7 @@ def login(url: str, token_stdin: bool) -> None:
 @with_session
 def whoami(session: Session) -> None:
     """Show as whom this token acts, and where."""
-    me = session.client.get("me/")
+    me = session.client.get("me")
     if session.as_json:
         output.show_json(me)
         return

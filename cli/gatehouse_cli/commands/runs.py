@@ -66,7 +66,8 @@ def show(session: Session, run_id: str) -> None:
             "error": job.get("error"),
         }
     )
-    for title, values in (("Parameters", run["params"]), ("Metrics", run["metrics"])):
+    metrics = {metric["key"]: metric["value"] for metric in run["metrics"]}
+    for title, values in (("Parameters", run["params"]), ("Metrics", metrics)):
         if values:
             click.echo(f"\n{title}")
             output.show_record(values)
