@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -246,12 +245,18 @@ def _detail(entry: Entry) -> str:
         return f"{was or 'new'} → {after['state']}".replace("_", " ")
     if entry.code:
         return entry.code.replace("_", " ")
-    simple = (
-        {k: v for k, v in after.items() if isinstance(v, str | int)}
-        if isinstance(after, dict)
-        else {}
-    )
-    return json.dumps(simple, ensure_ascii=False)[1:-1].replace('"', "")[:120] if simple else ""
+    if not isinstance(after, dict):
+        return ""
+    said = [
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in after.items()
+        if isinstance(value, str | int) and value != "" and not _is_digest(value)
+    ]
+    return ", ".join(said)[:120]
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64
 
 
 def _object_url(entry: Entry, workspace_key: str) -> str:

@@ -73,7 +73,7 @@ def home(actor: Actor, person: User, workspace: Workspace) -> dict[str, Any]:
         "needs": needs,
         "quiet_words": f"{words.plural(len(moving), 'rollout')} and "
         f"{words.plural(counts['running'], 'job')} are in progress. What needs you appears here.",
-        "estate_words": f"{words.plural(len(serving_now), 'model')} serving",
+        "estate_words": words.plural(len(serving_now), "model").capitalize() + " serving",
         "ledger": _ledger(),
         "may_propose": "propose" in verbs,
         "rollouts": moving[:ROLLOUTS],
@@ -219,10 +219,11 @@ def _job_counts(actor: Actor) -> dict[str, int]:
 def _queue_rows(counts: dict[str, int]) -> list[jobs.QueueRow]:
     workers = jobs.alive_workers()
     slots = sum(worker.slots for worker in workers)
+    places = f" of {slots} places" if slots else ""
     return [
         jobs.QueueRow("Waiting", words.plural(counts["waiting"], "job")),
-        jobs.QueueRow("Running", f"{words.plural(counts['running'], 'job')} on {slots} places"),
-        jobs.QueueRow("Workers", words.plural(len(workers), "worker")),
+        jobs.QueueRow("Running", f"{words.plural(counts['running'], 'job')}{places}"),
+        jobs.QueueRow("Workers", f"{len(workers)} listening" if workers else "none listening"),
     ]
 
 

@@ -20,9 +20,11 @@ class DiffRow:
     after: str
     url: str = ""
 
+    has_before: bool = True
+
     @property
     def is_changed(self) -> bool:
-        return self.before != self.after
+        return self.has_before and self.before != self.after
 
     @property
     def mark(self) -> str:
@@ -40,7 +42,7 @@ def makeup(
     old = live is not None
 
     def pair(name: str, read: Any, url: str = "") -> DiffRow:
-        return DiffRow(name, str(read(live)) if old else "", str(read(version)), url)
+        return DiffRow(name, str(read(live)) if old else "", str(read(version)), url, old)
 
     return [
         pair("trained on", _data, data_url),
@@ -68,7 +70,10 @@ def signature_rows(version: ModelVersion, live: ModelVersion | None) -> list[Dif
     )
     rows = [
         DiffRow(
-            f"{name} ({direction})", old.get((direction, name), ""), new.get((direction, name), "")
+            f"{name} ({direction})",
+            old.get((direction, name), ""),
+            new.get((direction, name), ""),
+            has_before=live is not None,
         )
         for direction, name in dict.fromkeys([*new, *old])
     ]
@@ -114,7 +119,7 @@ def _side(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _data(version: ModelVersion) -> str:
-    names = [str(item) for item in version.datasets.select_related("dataset")]
+    names = [str(item) for item in version.datasets.all()]
     return ", ".join(names) or "not recorded"
 
 

@@ -300,7 +300,8 @@ def _chart(shown: list[ModelVersion], evidence: dict[int, Evidence]) -> Chart | 
         title=title,
         wide=draw(CHARTED, 720),
         narrow=draw(6, 330),
-        words=f"All evaluated on {newest[2].dataset_version}. The band is the 95% interval.",
+        words=f"All evaluated on {newest[2].dataset_version or 'the same rows'}. "
+        "The band is the 95% interval.",
     )
 
 
@@ -322,8 +323,10 @@ def lineage(version: ModelVersion, *, workspace_key: str, actor: Actor) -> list[
         )
         for item in version.inputs.select_related("dataset_version__dataset")
     ] or [Fact("Data", "not recorded")]
-    run = Fact("Run", version.run_id[:8], url("run", version.run_id))
-    facts.append(run if version.run_id else Fact("Run", "not recorded"))
+    if version.run_id:
+        facts.append(Fact("Run", version.run_id[:8], url("run", version.run_id)))
+    else:
+        facts.append(Fact("Run", "not recorded"))
     if version.job_id:
         facts.append(Fact("Job", str(version.job_id)[:8], url("job", version.job_id)))
     facts += [

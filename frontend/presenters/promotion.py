@@ -34,6 +34,12 @@ SLOT_TITLES = {
     "business": "Business owner",
     "ops": "Operations",
 }
+SIGNS_AS = {
+    "ml": "ML reviewer",
+    "risk": "risk reviewer",
+    "business": "business owner",
+    "ops": "operations reviewer",
+}
 _UNCHECKED = "No check looks at latency, cost or business effect."
 
 
@@ -174,7 +180,9 @@ class PromotionPage:
 
     @property
     def waiting(self) -> timedelta | None:
-        return self.now - self.record.created_at if self.is_decidable else None
+        if not self.is_decidable:
+            return None
+        return max(timedelta(seconds=1), self.now - self.record.created_at)
 
     @property
     def expires_in(self) -> timedelta | None:
@@ -286,14 +294,15 @@ class PromotionPage:
         if not self.is_decidable:
             return ""
         if self.approve_step and self.approve_step.allowed:
-            return f"You may sign as {SLOT_TITLES[self.standing.slot]}"
+            return f"You may sign as {SIGNS_AS[self.standing.slot]}"
         return ""
 
     @property
     def stages(self) -> list[Stage]:
         """Registered, checks, review, rollout, live: where the request stands."""
         state, record = self.state, self.record
-        shares = " → ".join(_share(item) for item in record.plan.get("steps_basis_points", []))
+        steps = [_share(item) for item in record.plan.get("steps_basis_points", [])]
+        shares = " → ".join(steps) if len(steps) > 1 else "all at once"
         how = "Canary" if record.plan.get("strategy") == "canary" else "Blue-green"
         review_words = (
             f"{sum(s.given for s in self.slots)} of {sum(s.quorum for s in self.slots)} approvals"
@@ -315,7 +324,7 @@ class PromotionPage:
         said = {
             "checks": self.checks_words,
             "review": review_words,
-            "rollout": f"{how.lower()} {shares}".strip(),
+            "rollout": shares,
             "live": words.look_of(state).text if state == "completed" else f"{self.environment}",
         }
         names = {"checks": "Checks", "review": "Review", "rollout": how, "live": "Live"}
@@ -360,16 +369,30 @@ class PromotionPage:
     def approve_step(self) -> AvailableStep | None:
         return self.steps.get("approve")
 
+    @property
+    def why_not_approve(self) -> str:
+        """The reason that a reader can do something about: their own hand in it comes first."""
+        own = self._own_part()
+        if own:
+            return own
+        step = self.approve_step
+        return step.reasons[0] if step and step.reasons else ""
+
+    def _own_part(self) -> str:
+        mine = {item["id"]: item["did"] for item in self.record.contributors}
+        did = mine.get(self.actor.id)
+        return f"You {did}, so another person must decide." if did else ""
+
     def _reasons_against_deciding(self) -> list[str]:
         """A contributor decides nothing; whoever holds a slot may, even when theirs is filled."""
-        mine = {item["id"]: item["did"] for item in self.record.contributors}
-        if self.actor.id in mine:
-            return [f"You {mine[self.actor.id]}, so another person must decide."]
+        own = self._own_part()
+        if own:
+            return [own]
         return [] if self.standing.held_slots else list(self.standing.reasons)
 
     @cached_property
     def _reviews(self) -> list[Review]:
-        return list(self.record.reviews.select_related("reviewer"))
+        return list(self.record.reviews.all())
 
     @cached_property
     def _seals(self) -> dict[UUID | None, Sealed]:

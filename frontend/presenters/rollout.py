@@ -213,7 +213,8 @@ class RolloutPage:
         if place > here or self.state == "preparing":
             wait = words.duration(float(self.record.plan["step_seconds"]))
             is_last = place == len(self._shares) - 1
-            return StepRow(share, "the rest" if is_last else f"for {wait}", "", "next")
+            rest = "the rest" if place else "all at once"
+            return StepRow(share, rest if is_last else f"for {wait}", "", "next")
         if self.state in {"running", "paused"}:
             left = max(timedelta(0), self._hold - self._elapsed)
             said = f"Holding, {words.duration(left)} left" if left else "Waiting for requests"

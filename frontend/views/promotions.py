@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django.contrib import messages
+from django.db.models import Prefetch
 from django.http import HttpResponse, HttpResponseRedirect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -14,9 +15,9 @@ from controlplane.accounts import signatures
 from controlplane.core.errors import DomainError, NotFound, StaleSubject
 from frontend.forms.promotions import CommentForm, OpenForm, SignForm
 from frontend.presenters import promotion_acts, promotion_list, scorecard
-from frontend.presenters.promotion import SLOT_TITLES, PromotionPage
+from frontend.presenters.promotion import SIGNS_AS, PromotionPage
 from frontend.views.base import Crumb, PageRequest, page, show, to
-from registry.models import Environment, ModelVersion, PromotionRequest
+from registry.models import Environment, ModelVersion, PromotionRequest, Review
 from registry.services import promotions
 
 _JOINED = PromotionRequest.objects.select_related(
@@ -29,6 +30,11 @@ _JOINED = PromotionRequest.objects.select_related(
     "requester",
     "replaces__model",
     "replaces__registrant",
+).prefetch_related(
+    "gates",
+    "version__datasets__dataset",
+    "replaces__datasets__dataset",
+    Prefetch("reviews", queryset=Review.objects.select_related("reviewer")),
 )
 
 
@@ -82,7 +88,7 @@ def sign(request: PageRequest, number: int) -> HttpResponse:
                 return _sign_page(request, review, form, status=409, stale=True)
             except DomainError as error:
                 form.add_refusal(error.message, error.details.get("fields"))
-                status = error.status if error.status in {403, 409, 429} else 422
+                status = _status_of(error)
             else:
                 messages.success(request, f"You approved PR-{number}.")
                 return HttpResponseRedirect(review.url)
@@ -189,15 +195,20 @@ def _sign(request: PageRequest, review: PromotionPage, form: SignForm) -> None:
     )
 
 
+def _status_of(error: DomainError) -> int:
+    """A mistyped password is a form to fill in again; every other refusal keeps its own status."""
+    is_mistake = error.error_code == "wrong_password" or error.status not in {403, 409, 429}
+    return 422 if is_mistake else error.status
+
+
 def _sign_page(
     request: PageRequest, review: PromotionPage, form: SignForm, *, status: int, stale: bool = False
 ) -> HttpResponse:
-    slot = review.standing.slot
     context = {
         "pr": review,
         "form": form,
         "stale": stale,
-        "oath_slot": SLOT_TITLES.get(slot, "reviewer").lower().replace("ml", "ML"),
+        "signs_as": SIGNS_AS.get(review.standing.slot, "reviewer"),
     }
     crumbs = [
         *_crumbs(request, review)[:-1],
