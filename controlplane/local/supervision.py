@@ -114,6 +114,10 @@ class Supervisor:
     def start_process(self, name: str) -> None:
         self._call("startProcess", name, False)
 
+    def process_pid(self, name: str) -> int:
+        """Return the process's number; 0 while it does not run."""
+        return int(self._call("getProcessInfo", name)["pid"])
+
     def require_running(self, names: Iterable[str]) -> bool:
         """Return whether all of them run, or are still starting.
 
