@@ -1,6 +1,7 @@
 """Which workers of the node should run, and that they do."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -89,6 +90,8 @@ class Supervisor:
                 del self._replicas[name]
                 for worker in replicas:
                     worker.stop()
+                    shutil.rmtree(worker.run, ignore_errors=True)
+                shutil.rmtree(self._settings.node_dir / "models" / name, ignore_errors=True)
                 log.info("worker_drained worker=%s", replicas[0].spec.key)
                 self._tell_sockets()
 
@@ -109,6 +112,10 @@ class Supervisor:
                     for number in range(self._settings.replicas)
                 ]
                 self._told_state(spec.key, "loading", "It is being prepared.")
+            elif self._replicas[name][0].unwanted_since is not None:
+                states = {worker.state for worker in self._replicas[name]}
+                state = "ready" if "ready" in states else states.pop()
+                self._told_state(spec.key, state, "It was still warm.")
             for worker in self._replicas[name]:
                 worker.unwanted_since = None
                 worker.deadline_ms = deadlines.get(spec.key, worker.deadline_ms)
@@ -123,11 +130,10 @@ class Supervisor:
 
     def _worker_changed(self, worker: WorkerProcess, detail: str) -> None:
         """Tell the state of the key: ready while one replica is, else that of this one."""
-        key = worker.spec.key
-        replicas = [w for group in self._replicas.values() for w in group if w.spec.key == key]
-        ready = any(w.state == "ready" and w.unwanted_since is None for w in replicas)
         if worker.unwanted_since is None:
-            self._told_state(key, "ready" if ready else worker.state, detail)
+            replicas = self._replicas[identity(worker.spec)]
+            ready = any(w.state == "ready" for w in replicas)
+            self._told_state(worker.spec.key, "ready" if ready else worker.state, detail)
         self._tell_sockets()
 
     def _told_state(self, key: str, state: str, detail: str) -> None:

@@ -206,15 +206,22 @@ class WorkerProcess:
             return
         for answer in answers:
             self._answered_at = now
-            self._heard(json.loads(answer.body), now)
+            try:
+                status = json.loads(answer.body)
+                state, detail = str(status["state"]), str(status["detail"])
+                busy_ms = int(status["busy_ms"])
+            except (ValueError, KeyError, TypeError):
+                # Foreign code shares that process; what it says is not to be trusted.
+                self._kill(now, "It answered a question about its state with something else.")
+                return
+            self._heard(state, detail, busy_ms, now)
 
-    def _heard(self, status: dict[str, object], now: float) -> None:
-        state, detail = str(status["state"]), str(status["detail"])
+    def _heard(self, state: str, detail: str, busy_ms: int, now: float) -> None:
         if state == "failed":
             self._kill(now, detail)
         elif state == "ready" and self.state != "ready":
             self._set("ready", detail)
-        elif int(str(status["busy_ms"])) > BUSY_DEADLINES * self.deadline_ms:
+        elif busy_ms > BUSY_DEADLINES * self.deadline_ms:
             self._kill(now, f"It computed longer than {BUSY_DEADLINES} deadlines.")
         elif state == "ready" and now - self._started_at > CRASH_WINDOW_SECONDS:
             self._pause = FIRST_PAUSE_SECONDS

@@ -178,7 +178,10 @@ async def _ask(prediction: Prediction, arm: LiveArm, rows: Rows) -> Any:
     now = perf_counter()
     prediction.queue_us = int((call.sent_at - call.queued_at) * 1_000_000)
     prediction.predict_us = int((now - call.sent_at) * 1_000_000)
-    return predictions_of(frame)
+    outputs = predictions_of(frame)
+    if not isinstance(outputs, list) or len(outputs) != rows.count:
+        raise ArmFailed(500, f"{arm.pool.label} did not answer with one prediction per row.")
+    return outputs
 
 
 def _stand_in(prediction: Prediction, failure: ArmFailed) -> LiveArm | None:

@@ -186,12 +186,13 @@ class Replica(asyncio.Protocol):
                     self._pong(frame)
                 else:
                     self._answered(frame)
-        except FrameError:
+        except (FrameError, orjson.JSONDecodeError):
             self._drop()
 
     def _pong(self, frame: Frame) -> None:
         status = orjson.loads(frame.body)
-        if status["state"] == "ready" and status["busy_ms"] == 0 and not self.is_up:
+        ready = isinstance(status, dict) and status.get("state") == "ready"
+        if ready and status.get("busy_ms") == 0 and not self.is_up:
             self.is_up = True
             self.came_up.set()
 
@@ -301,8 +302,7 @@ class Pool:
             finally:
                 timer.cancel()
             if frame.kind == ERROR:
-                message = orjson.loads(frame.body)["message"]
-                raise ArmFailed(500, f"{self.label} failed: {message}")
+                raise ArmFailed(500, f"{self.label} failed: {message_of(frame)}")
             return frame, call
 
     def _least_busy(self, tried: set[Path]) -> Replica:
@@ -330,6 +330,14 @@ class Pool:
         )
 
 
+def message_of(frame: Frame) -> str:
+    """Return what an error frame says; a model's process may have put anything there."""
+    try:
+        return str(orjson.loads(frame.body)["message"])[:1_000]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "it gave no reason"
+
+
 def late(label: str) -> ArmFailed:
     return ArmFailed(504, f"{label} did not answer before the deadline.")
 
@@ -345,9 +353,15 @@ def _expire(call: Call, label: str) -> None:
 
 
 def predictions_of(frame: Frame) -> object:
-    """Return the predictions as JSON values; NaN and infinity become null on the wire."""
+    """Return the predictions as JSON values, or None when they are none.
+
+    NaN and infinity become null on the wire.
+    """
     if frame.kind == JSON:
-        return orjson.loads(frame.body)
+        try:
+            return orjson.loads(frame.body)
+        except orjson.JSONDecodeError:
+            return None
     values = memoryview(frame.body).cast("q" if frame.dtype else "d").tolist()
     if not frame.columns:
         return values

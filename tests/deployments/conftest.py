@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served_models import save_all
-from serving import Node, World
+
+from tests.deployments.served_models import save_all
+from tests.deployments.serving import Node, World
 
 
 @pytest.fixture(scope="session")

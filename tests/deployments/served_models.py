@@ -15,7 +15,7 @@ def save_all(folder: Path) -> dict[str, Path]:
     """
     import mlflow.sklearn
     import numpy as np
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
     from mlflow.models import infer_signature
     from sklearn.compose import make_column_transformer
     from sklearn.datasets import load_digits

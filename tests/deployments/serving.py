@@ -287,7 +287,7 @@ class Gateway:
         return self.process
 
     def is_live(self) -> bool:
-        assert self.process is None or self.process.poll() is None, "the gateway has ended"
+        assert self.process.poll() is None, "the gateway has ended"
         try:
             return self.client.get("/live").status_code == 200
         except httpx.TransportError:

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from serving import Gateway, Launcher, World, wait_for
 
 from deployments import snapshot
 from deployments.agent.agent import Agent
@@ -21,6 +21,7 @@ from deployments.agent.database import connect
 from deployments.agent.loader import load
 from deployments.agent.settings import Settings
 from deployments.gateway.capture import Capture, read_segment
+from tests.deployments.serving import Gateway, Launcher, World, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -121,13 +122,17 @@ def newest_state(query: Query, key: str) -> str:
     return str(rows[0][0]) if rows else ""
 
 
+def is_ready(query: Query, key: str) -> bool:
+    return newest_state(query, key) == "ready"
+
+
 def test_what_is_published_is_prepared_served_acknowledged_and_captured(
     query: Query, gateway: Gateway, world: World
 ) -> None:
     source = epoch(world, world.snapshot(world.deployment("pair", "one"), warm=["two"]))
     publish(query, source)
     for worker in source.workers:
-        wait_for(lambda w=worker: newest_state(query, w.key) == "ready", 90, "worker ready")
+        wait_for(partial(is_ready, query, worker.key), 90, "worker ready")
     wait_for(lambda: acked(query, source.revision), 10, "acknowledged")
     wait_for(gateway.is_ready, 10, "ready")
     answer = gateway.predict("pair", PAIR, Unit="customer-1")
@@ -157,7 +162,7 @@ def test_a_switch_to_a_warm_version_is_in_force_within_a_second(
         source = epoch(world, world.snapshot(world.deployment("pair", stable), warm=[other]))
         started = time.monotonic()
         publish(query, source)
-        wait_for(lambda s=source: acked(query, s.revision), 5, "acknowledged")
+        wait_for(partial(acked, query, source.revision), 5, "acknowledged")
         took.append(time.monotonic() - started)
         assert gateway.predict("pair", PAIR).json() == {
             "predictions": [1.0 if stable == "one" else 2.0]
@@ -193,6 +198,17 @@ def test_a_model_whose_bytes_are_not_those_sealed_is_reported_failed(
     )
     assert "are not in the blob store" in details[0][0]
     assert gateway.predict("pair", PAIR).status_code == 200
+
+
+def test_a_version_that_is_wanted_again_while_it_drains_is_ready_at_once(
+    query: Query, gateway: Gateway, world: World
+) -> None:
+    key = world.workers["two"].key
+    publish(query, epoch(world, world.snapshot(world.deployment("pair", "one"))))
+    # Its last READY must not be taken for true once nobody keeps it warm.
+    wait_for(lambda: newest_state(query, key) == "loading", 10, "told that it is let go")
+    publish(query, epoch(world, world.snapshot(world.deployment("pair", "one"), warm=["two"])))
+    wait_for(lambda: newest_state(query, key) == "ready", 3, "still warm")
 
 
 def test_the_node_says_that_it_lives(query: Query, gateway: Gateway) -> None:

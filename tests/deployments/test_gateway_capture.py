@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import ROOT, wait_for
 
 from deployments.agent.loader import ABANDONED_SECONDS, adopt
 from deployments.gateway import capture as capturing
 from deployments.gateway.capture import Capture, read_segment
+from tests.deployments.serving import ROOT, wait_for
 
 
 def record(number: int) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import SECRET, Node, World, token, wait_for
 from sklearn.datasets import load_digits
 
 from deployments.assignment import bucket
 from deployments.gateway.capture import read_segment
+from tests.deployments.serving import SECRET, Node, World, token, wait_for
 
 pytestmark = pytest.mark.processes
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from serving import SECRET, Node, World, wait_for
+
+from deployments import snapshot
+from deployments.agent.disk import Stored, verified
+from tests.deployments.serving import SECRET, Node, World, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -93,8 +96,6 @@ def test_a_table_that_is_not_newer_changes_nothing(node: Node, world: World) -> 
 
 
 def test_a_damaged_table_is_refused(node: Node, world: World) -> None:
-    from deployments.agent.disk import Stored
-
     good = stored(world.snapshot(world.deployment("pair", "one"), warm=["two"]))
     node.hub.publish(Stored(good.body.replace("salt-1", "salt-2"), good.sha256, good.order), {})
     time.sleep(0.5)
@@ -115,9 +116,6 @@ def test_a_gateway_that_starts_without_the_agent_serves_from_the_disk(
     assert gateway.predict("pair", PAIR).json() == {"predictions": [2.0]}
 
 
-def stored(source: object) -> object:
-    from deployments import snapshot
-    from deployments.agent.disk import verified
-
-    body = snapshot.dumps(source)  # type: ignore[arg-type]
+def stored(source: snapshot.Snapshot) -> Stored:
+    body = snapshot.dumps(source)
     return verified(body, snapshot.digest(body))

@@ -11,22 +11,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from serving import wait_for
 from sklearn.datasets import load_digits
 
 from deployments.worker import main as worker
 from deployments.worker.main import ERROR, JSON, MATRIX, PING, Door, Frame, LoadedModel, pack
+from tests.deployments.serving import wait_for
 
 PROGRAM = Path(worker.__file__)
 
 
-def matrix(identity: int, *rows: list[float]) -> bytes:
+def matrix(identity: int, *rows: Sequence[float]) -> bytes:
     body = array.array("d", [value for row in rows for value in row]).tobytes()
     return pack(identity, MATRIX, body, columns=len(rows[0]), rows=len(rows))
 
@@ -76,7 +76,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 def floats(frame: Frame) -> list[float]:
     assert frame.kind == MATRIX, frame
-    return memoryview(frame.body).cast("d").tolist()
+    return array.array("d", frame.body).tolist()
 
 
 def test_requests_that_wait_together_are_one_call_of_the_model(
