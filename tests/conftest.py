@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests import emptying
+
 from controlplane.local import throw_away
 
 
@@ -39,5 +41,6 @@ def django_db_setup(
             call_command("gatehouse_migrate", verbosity=0)
             connections.close_all()
             servers.keep_schemas()
+        emptying.instead_of_flush()
         yield
         connections.close_all()

@@ -89,7 +89,7 @@ def test_a_signature_counts_for_one_act_only(room: Room) -> None:
     with transaction.atomic():
         signatures.spend(signature.pk, actor=room.approver, subject_digest=digest)
 
-    with pytest.raises(NotPermitted):
+    with pytest.raises(Conflict):
         promotions.approve(
             promotion.pk, actor=room.approver, subject_digest=digest, signature_id=signature.pk
         )
