@@ -65,6 +65,13 @@ def issue(
     with refusals("token.issue", actor=actor, obj=_user_ref(user, workspace)):
         _require_may_issue(actor, user, workspace)
         kind = _valid_kind(kind, user)
+        if kind == ApiToken.Kind.PREDICT:
+            access.require(actor, "contribute", workspace)
+        elif deployments:
+            raise Invalid(
+                "Only a token of kind predict is limited to deployments.",
+                fields={"deployments": ["only for kind predict"]},
+            )
         allowed = _valid_scopes(kind, scopes, actor)
         if not name.strip() or len(name) > 100:
             raise Invalid(

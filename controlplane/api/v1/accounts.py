@@ -96,6 +96,17 @@ class IssueBody(serializers.Serializer[Any]):
     user = serializers.IntegerField(
         required=False, help_text="A service account; without it the token is the caller's own."
     )
+    kind = serializers.ChoiceField(
+        choices=["account", "predict"],
+        default="account",
+        help_text="account: the REST and MLflow doors. predict: the gateway, and nothing else.",
+    )
+    deployments = serializers.ListField(
+        child=serializers.SlugField(max_length=250),
+        required=False,
+        default=list,
+        help_text="For kind predict: the deployments it opens; empty means all of the workspace.",
+    )
 
 
 class ReasonBody(serializers.Serializer[Any]):
@@ -171,9 +182,10 @@ class Tokens(GenericViewSet[ApiToken]):
             user=user,
             workspace=workspace,
             name=body["name"],
-            kind=user.kind,
+            kind="predict" if body["kind"] == "predict" else user.kind,
             lifetime=timedelta(days=body["days"]),
             scopes=body.get("scopes"),
+            deployments=body["deployments"],
         )
         data = {**TokenSerializer(token).data, "secret": secret}
         return Response(data, status=201)
