@@ -31,10 +31,19 @@ _OWNERS = {
         "SELECT dataset_id, workspace FROM mlflow.evaluation_datasets WHERE dataset_id = ANY(%s)"
     ),
 }
-_TABLES = {
-    "run": ("runs", "run_uuid"),
-    "logged_model": ("logged_models", "model_id"),
-    "trace": ("trace_info", "request_id"),
+_EXPERIMENT_OF = {
+    "run": (
+        "SELECT r.experiment_id FROM mlflow.runs r JOIN mlflow.experiments e "
+        "USING (experiment_id) WHERE r.run_uuid = %s AND e.workspace = %s"
+    ),
+    "logged_model": (
+        "SELECT m.experiment_id FROM mlflow.logged_models m JOIN mlflow.experiments e "
+        "USING (experiment_id) WHERE m.model_id = %s AND e.workspace = %s"
+    ),
+    "trace": (
+        "SELECT t.experiment_id FROM mlflow.trace_info t JOIN mlflow.experiments e "
+        "USING (experiment_id) WHERE t.request_id = %s AND e.workspace = %s"
+    ),
 }
 _RUN = (
     "SELECT r.run_uuid, r.name, e.workspace, r.experiment_id, e.name, r.user_id, r.status, "
@@ -97,13 +106,7 @@ def workspaces_of(kind: str, ids: Collection[str]) -> dict[str, str]:
 
 def experiment_of(kind: str, owner_id: str, *, workspace: str) -> int | None:
     """Return the experiment that a run, logged model or trace of this workspace belongs to."""
-    table, column = _TABLES[kind]
-    rows = _rows(
-        f"SELECT o.experiment_id FROM mlflow.{table} o "
-        f"JOIN mlflow.experiments e USING (experiment_id) "
-        f"WHERE o.{column} = %s AND e.workspace = %s",
-        [owner_id, workspace],
-    )
+    rows = _rows(_EXPERIMENT_OF[kind], [owner_id, workspace])
     return int(rows[0][0]) if rows else None
 
 
@@ -150,7 +153,8 @@ def logged_model(model_id: str, *, workspace: str) -> LoggedModel | None:
     rows = _rows(
         "SELECT m.model_id, m.name, e.workspace, m.experiment_id, COALESCE(m.source_run_id, ''), "
         "m.artifact_location FROM mlflow.logged_models m "
-        "JOIN mlflow.experiments e USING (experiment_id) WHERE m.model_id = %s AND e.workspace = %s",
+        "JOIN mlflow.experiments e USING (experiment_id) "
+        "WHERE m.model_id = %s AND e.workspace = %s",
         [model_id, workspace],
     )
     return LoggedModel(*rows[0]) if rows else None

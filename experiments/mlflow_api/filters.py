@@ -85,7 +85,7 @@ class Comparison:
     value: str | int | tuple[str, ...]
 
 
-class Like(Lookup[Any]):
+class Like(Lookup):  # type: ignore[type-arg]
     """LIKE with the pattern as the client wrote it."""
 
     lookup_name = "mlflow_like"

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from controlplane.access import services as access
 from controlplane.accounts.models import Workspace
 from controlplane.core.actor import Actor
 from controlplane.core.errors import DomainError
@@ -143,11 +144,17 @@ def _guarded(handler: Callable[..., Any], **arguments: str) -> Any:
     workspace: Workspace = flask_request.environ["gatehouse.workspace"]
     try:
         with identity.acting_as(actor), _mlflow_workspace(workspace.key):
-            asked = _read_request(handler.__name__, actor, workspace, arguments)
-            if not asked.rule.writes:
+            rule = guard.TABLE[handler.__name__]
+            try:
+                asked = _read_request(rule, actor, workspace, arguments)
+            except MlflowException:
+                # Nobody learns that a request was malformed who may not make it.
+                access.require(actor, rule.verb, workspace)
+                raise
+            if not rule.writes:
                 guard.check(asked)
                 return _cleaned(_response(handler(**arguments)), actor)
-            with workflow.refusals(asked.rule.action, actor=actor, obj=asked.subject()):
+            with workflow.refusals(rule.action, actor=actor, obj=asked.subject()):
                 guard.check(asked)
             return _cleaned(_write(asked, partial(handler, **arguments)), actor)
     except DomainError as error:
@@ -175,12 +182,11 @@ def _write(asked: guard.Request, handler: Callable[[], Any]) -> Any:
 
 
 def _read_request(
-    name: str, actor: Actor, workspace: Workspace, arguments: dict[str, str]
+    rule: guard.Rule, actor: Actor, workspace: Workspace, arguments: dict[str, str]
 ) -> guard.Request:
     from flask import request as flask_request
     from mlflow.server import handlers
 
-    rule = guard.TABLE[name]
     message = None
     if rule.message:
         message = handlers._get_request_message(getattr(handlers, rule.message)())

@@ -15,7 +15,7 @@ _ANY_API = r"(?:ajax-)?api/[23]\.0/"
 # The first match counts. (what the path starts with, the feature, what to use instead)
 FEATURES: tuple[tuple[str, str, str], ...] = (
     (
-        _ANY_API + r"mlflow-artifacts/(?:mpu|presigned)\b|" + _ANY_API + r"mlflow/artifacts/presigned-",
+        _ANY_API + r"mlflow(?:-artifacts/(?:mpu|presigned)\b|/artifacts/presigned-)",
         "multipart and presigned transfers",
         "Send and fetch artifacts through the artifact proxy; files up to the limit pass whole.",
     ),

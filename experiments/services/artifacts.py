@@ -202,9 +202,7 @@ def _require_room(folder: Folder, announced_bytes: int | None, limit: int) -> No
 
 
 def _live_in_production(folder: Folder, workspace: Workspace) -> ModelVersion | None:
-    holding = sealing.versions_holding(
-        workspace, folder.owner_type, folder.owner_id, folder.path
-    )
+    holding = sealing.versions_holding(workspace, folder.owner_type, folder.owner_id, folder.path)
     uses = VersionUse.objects.filter(
         version__in=[item.pk for item in holding],
         use=VersionUse.Use.LIVE,

@@ -147,9 +147,7 @@ def metrics(run_id: str, *, actor: Actor, workspace: Workspace) -> dict[str, lis
     return {item.key: queries.metric_history(run_id, item.key) for item in found.metrics}
 
 
-def metric_history(
-    run_id: str, key: str, *, actor: Actor, workspace: Workspace
-) -> list[Metric]:
+def metric_history(run_id: str, key: str, *, actor: Actor, workspace: Workspace) -> list[Metric]:
     """Return one metric's values in the order of the steps."""
     get(run_id, actor=actor, workspace=workspace)
     return queries.metric_history(run_id, key)

@@ -50,11 +50,7 @@ def check(
         _refuse("This run is", _versions(workspace, run_id=run_id))
     elif what == "experiment":
         _refuse("A run of this experiment is", _of_experiment(workspace, experiment_id))
-    elif what == "run_status" and not (message.HasField("status") or message.HasField("end_time")):
-        return
-    elif what == "numbers" and hasattr(message, "params") and not _has_numbers(message):
-        return
-    else:
+    elif _touches_numbers(what, message):
         _check_numbers(actor, workspace, run_id)
 
 
@@ -141,8 +137,12 @@ def _of_experiment(workspace: Workspace, experiment_id: str) -> list[ModelVersio
     )
 
 
-def _has_numbers(message: Any) -> bool:
-    return any(len(getattr(message, name, ())) for name in _NUMBERS)
+def _touches_numbers(what: str, message: Any) -> bool:
+    """Say whether a write changes more of a run than its name and tags."""
+    if what == "run_status":
+        return bool(message.HasField("status") or message.HasField("end_time"))
+    is_batch = hasattr(message, "params")
+    return not is_batch or any(len(getattr(message, name)) for name in _NUMBERS)
 
 
 def _is_own_job(actor: Actor, run_id: str) -> bool:

@@ -50,7 +50,7 @@ def clean_path(path: str) -> str:
         or any(part in {"", ".", ".."} for part in [*parts, *further])
         or any("/" in part or "\\" in part for part in further)
         or any(character in path for character in "#?")
-        or any(ord(character) < 32 or ord(character) == 127 for part in further for character in part)
+        or any(ord(letter) < 32 or ord(letter) == 127 for part in further for letter in part)
         or re.match(r"[A-Za-z]:", path)
     )
     if is_bad:
