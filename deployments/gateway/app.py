@@ -22,6 +22,8 @@ from deployments.snapshot import TokenGrant
 log = logging.getLogger("gatehouse.gateway")
 
 HARD_BODY_LIMIT = 16 * 1024 * 1024
+# A caller who sends slower than this would hold one of the deployment's places for ever.
+BODY_SECONDS = 10.0
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -193,11 +195,19 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     """Return the body, cut off as soon as it is known to be too large.
 
     Raises:
-        Refusal: 413 above the limit, 400 when the caller left in the middle.
+        Refusal: 413 above the limit, 400 when the caller left in the middle, 408 when it is slow.
     """
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > limit:
         raise Refusal(413, f"The body has {int(announced)} bytes; at most {limit} are allowed.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _whole_body(receive, limit)
+    except TimeoutError:
+        raise Refusal(408, f"The body had not arrived after {BODY_SECONDS:g} seconds.") from None
+
+
+async def _whole_body(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

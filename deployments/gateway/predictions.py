@@ -29,7 +29,7 @@ class Prediction:
     choice: Choice
     unit: str | None
     request_id: str
-    deadline: float
+    timeout_seconds: float
     answered_by: LiveArm
     assignment: str
     status: int = 200
@@ -38,6 +38,12 @@ class Prediction:
     outputs: Any = field(default_factory=list)
     queue_us: int = 0
     predict_us: int = 0
+    deadline: float = 0.0
+
+    def start_clock(self) -> None:
+        """Begin to count: a caller's slow line is neither its deadline's fault nor the model's."""
+        self.started = perf_counter()
+        self.deadline = asyncio.get_running_loop().time() + self.timeout_seconds
 
     @property
     def total_us(self) -> int:
@@ -88,8 +94,7 @@ def begin(
         choice=choice,
         unit=unit,
         request_id=_request_id(headers),
-        deadline=asyncio.get_running_loop().time()
-        + _timeout_ms(headers, deployment.spec.deadline_ms) / 1_000,
+        timeout_seconds=_timeout_ms(headers, deployment.spec.deadline_ms) / 1_000,
         answered_by=choice.arm,
         assignment=choice.assignment,
     )
@@ -102,6 +107,7 @@ async def answer(prediction: Prediction, content_type: str, body: bytes) -> Any:
         Refusal: the rows do not fit, or nobody could answer in time.
     """
     deployment = prediction.deployment
+    prediction.start_clock()
     prediction.rows = rows = formats.parse(
         content_type, body, deployment.validator, row_limit=deployment.spec.row_limit
     )
