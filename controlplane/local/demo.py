@@ -121,6 +121,10 @@ def _start(installation: Installation, supervisor: Supervisor, *, dies_with_us: 
     try:
         _wait_for_answer(f"{installation.ports.url}/login/", supervisor, "web")
         step(f"the portal answers at {installation.ports.url}")
+        # Nobody waits for it: the first training finds it ready, or half-way.
+        installation.start_command(
+            "build_environment", "build_environment", "examples/digits/requirements.lock"
+        )
         people.wait()
     finally:
         people.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from controlplane.local.errors import SetupError
 from controlplane.local.home import Home
 from controlplane.local.leftovers import is_alive
+from controlplane.local.processes import SERVERS
 from controlplane.local.secret_values import write_private
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -174,10 +176,26 @@ class Supervisor:
         """Stop every process in order, then the supervisor; return when all are gone."""
         try:
             pid = self.pid()
+            self._stop_all_but_servers()
             self._call("shutdown")
-        except OSError:
+        except (OSError, xmlrpc.client.Fault):
+            # It is gone, or was told to stop by somebody else.
+            self.wait_while_shutting_down()
             return
         self._wait_for_end(pid)
+
+    def _stop_all_but_servers(self) -> None:
+        """Stop side by side what supervisor would stop one after the other."""
+        names = {info["name"] for info in self._call("getAllProcessInfo")} - set(SERVERS)
+        for name in names:
+            with contextlib.suppress(xmlrpc.client.Fault):
+                self._call("stopProcess", name, False)
+        deadline = time.monotonic() + 2 * _STOP_SECONDS
+        while time.monotonic() < deadline:
+            running = {info["name"] for info in self._call("getAllProcessInfo") if info["pid"] != 0}
+            if not running & names:
+                return
+            time.sleep(0.05)
 
     def _wait_for_end(self, pid: int) -> None:
         deadline = time.monotonic() + 4 * _STOP_SECONDS

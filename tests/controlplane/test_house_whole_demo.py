@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -112,8 +113,11 @@ def _status(url: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    clone = tmp_path_factory.mktemp("demo") / "clone"
+def demo() -> Iterator[Demo]:
+    # pytest's own folders are closed to other users, which no clone of a stranger is.
+    folder = Path(tempfile.mkdtemp(prefix="gh-demo-"))
+    folder.chmod(0o755)
+    clone = folder / "clone"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CLONE,
@@ -131,6 +135,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     yield made
     subprocess.run(**made.command("down"), check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(made.home.sockets, ignore_errors=True)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
