@@ -3,6 +3,8 @@
 
 def join() -> None:
     """Connect listeners to events and concerns to the tick; called once every app is loaded."""
+    from controlplane.audit import services as audit
+    from controlplane.audit import verification
     from controlplane.core.actor import Actor
     from controlplane.core.events import listen
     from controlplane.jobs import ticks
@@ -14,3 +16,5 @@ def join() -> None:
 
     ticks.register("rollouts", lambda: rollouts.tick(actor=Actor.system("rollouts")))
     ticks.register("promotions", lambda: promotions.expire_due(actor=Actor.system("scheduler")))
+    ticks.register("refusals", audit.flush_refusals)
+    ticks.register("ledger", verification.ask_when_due)

@@ -130,27 +130,49 @@ def parse(payload: str) -> dict[str, Any]:
         NotCanonical: other bytes would mean the same, so that these prove nothing.
     """
     try:
-        content = json.loads(
-            payload, object_pairs_hook=_once, parse_float=_no_number, parse_constant=_no_number
-        )
+        content = _DECODER.decode(payload)
     except (ValueError, RecursionError) as error:
         raise canonical_json.NotCanonical(str(error)) from error
     if not isinstance(content, dict):
         raise canonical_json.NotCanonical("it is not an object")
-    if canonical_json.dumps(content).decode() != payload:
+    if _ENCODER.encode(content) != payload:
         raise canonical_json.NotCanonical("it is not written in the canonical form")
+    # Keys and numbers were checked while reading; texts are left. A verification reads millions.
+    if not payload.isascii() or r"\u0000" in payload:
+        canonical_json.dumps(content)
     return content
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         raise ValueError("a key appears twice")
+    for key in content:
+        if not _KEY.match(key):
+            raise ValueError(f"the key {key!r} is not of the form [a-z0-9_]+")
     return content
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)
+    if abs(number) > _LARGEST:
+        raise ValueError(f"the integer {text} is beyond 2**53 − 1")
+    return number
 
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is not a whole number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_whole_number,
+    parse_float=_no_number,
+    parse_constant=_no_number,
+)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def plain(value: Any) -> Any:

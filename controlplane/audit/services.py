@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, models, transaction
@@ -98,10 +98,13 @@ def record_refusal(
     kind = [actor.id, action, *([] if is_stranger else [obj.type, obj.id]), error.error_code]
     key = hashlib.sha256("\x00".join(kind).encode()).hexdigest()
     now = clock.now()
+    since = now - _COUNTED_FOR
     with transaction.atomic(using=_BESIDE):
-        if _count_repeat(key, since=now - _COUNTED_FOR):
+        if _count_repeat(key, since=since):
             return None
-        for ended in RepeatedRefusal.objects.using(_BESIDE).select_for_update().filter(pk=key):
+        windows = RepeatedRefusal.objects.using(_BESIDE).select_for_update()
+        # By time again: a window that began after the count belongs to somebody beside us.
+        for ended in windows.filter(pk=key, started_at__lte=since):
             _write_repeats(ended)
         event = compose(
             action,
@@ -125,7 +128,7 @@ def record_refusal(
         )
         if not is_first:
             # Somebody else's refusal of this kind came between: theirs is the first.
-            _count_repeat(key, since=now - _COUNTED_FOR)
+            _count_repeat(key, since=since)
             return None
         _append(event, _BESIDE)
     return event.id
@@ -161,7 +164,7 @@ def _append(event: NewEvent, alias: str) -> None:
         cursor.execute(APPEND, [event.payload, event.personal])
 
 
-def _count_repeat(key: str, *, since: Any) -> bool:
+def _count_repeat(key: str, *, since: datetime) -> bool:
     """Whether a window of this kind is open; the refusal is then counted in it."""
     return bool(
         RepeatedRefusal.objects.using(_BESIDE)

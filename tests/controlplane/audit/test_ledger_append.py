@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import uuid
@@ -13,6 +14,7 @@ import psycopg
 import psycopg2
 import pytest
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
 from controlplane.audit import connections as plain
@@ -25,6 +27,7 @@ from controlplane.audit.sealer_files import SealerFiles
 from controlplane.core import clock
 from controlplane.core.actor import Actor, ActorKind
 from controlplane.core.errors import Invalid, NotFound, NotPermitted
+from controlplane.database import roles
 from registry.models import Model, ModelVersion
 from tests import make
 from tests.controlplane.audit import ledgers
@@ -266,3 +269,11 @@ def test_a_sealed_event_has_a_number_and_its_hash(obj: ObjectRef, sealer: Sealer
 def _let_the_minute_pass() -> None:
     """Move the windows back instead of the clock: events keep the true time."""
     RepeatedRefusal.objects.using("ledger").update(started_at=clock.now() - timedelta(seconds=61))
+
+
+def test_the_migration_says_which_roles_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    migration = importlib.import_module("controlplane.audit.migrations.0001_ledger")
+    monkeypatch.setattr(roles, "ALL_ROLES", (*roles.ALL_ROLES, "gh_absent"))
+    monkeypatch.setattr(migration, "ALL_ROLES", roles.ALL_ROLES)
+    with pytest.raises(CommandError, match=r"lacks the role gh_absent\. Let a database admin"):
+        migration.require_roles(None, connection.schema_editor())

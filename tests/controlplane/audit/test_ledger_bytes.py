@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.audit import actions, merkle, notes, payloads
@@ -21,6 +21,8 @@ from controlplane.core.actor import Actor, ActorKind
 from controlplane.core.canonical_json import NotCanonical
 from tests.controlplane.audit import ledgers
 
+# A machine that is busy with other tests is no finding.
+unhurried = settings(deadline=None)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")).map(
     lambda text: unicodedata.normalize("NFC", text)
 )
@@ -45,11 +47,13 @@ _ANYTHING = st.recursive(
 )
 
 
+@unhurried
 @given(_CANONICAL)
 def test_canonical_bytes_are_those_of_rfc_8785(value: Any) -> None:
     assert canonical_json.dumps(value) == rfc8785.dumps(value)
 
 
+@unhurried
 @given(_ANYTHING)
 def test_whatever_changed_can_be_recorded(value: Any) -> None:
     event = ledgers.event(after={"value": value}, reason=str(value))
@@ -58,6 +62,7 @@ def test_whatever_changed_can_be_recorded(value: Any) -> None:
     assert set(content["reason"] or {"commit"}) == {"commit"}
 
 
+@unhurried
 @given(st.dictionaries(_KEY, _CANONICAL, max_size=5))
 def test_stored_bytes_are_read_back(content: dict[str, Any]) -> None:
     assert payloads.parse(canonical_json.dumps(content).decode()) == content

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from controlplane.accounts.models import User, Workspace
-from controlplane.audit import connections, queries, verification
+from controlplane.audit import connections, queries, tasks, verification
 from controlplane.audit import services as audit
 from controlplane.audit.payloads import ObjectRef
 from controlplane.audit.scopes import AuditScope
@@ -217,9 +218,13 @@ def test_verification_is_an_entry_and_comes_hourly_from_where_it_was(
 ) -> None:
     _seal(sealer)
     scheduler = Actor.system("scheduler")
+    cache.delete("ledger-verify-asked")
+    assert [verification.ask_when_due() for _ in range(2)] == [True, False]
     full = verification.verify_now(actor=scheduler)
     assert full.findings == []
-    assert verification.verify_when_due(actor=scheduler) is None
+    tasks.verify()
+    cache.delete("ledger-verify-asked")
+    assert not verification.ask_when_due()
     last = queries.integrity().last_verify
     assert last is not None
     assert (last.is_intact, last.size, last.since, last.root) == (True, full.size, 0, full.root)
