@@ -58,7 +58,7 @@ def submit(
 class WorkerProcess:
     """``celery worker`` as the Procfile starts it, with short limits."""
 
-    def __init__(self, log: Path, name: str, *, queues: str = "cpu,evaluation", **env: str) -> None:
+    def __init__(self, log: Path, name: str, *, queues: str = "evaluation", **env: str) -> None:
         self.log = log
         self.name = name
         with log.open("ab") as stream:
