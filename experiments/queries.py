@@ -269,4 +269,5 @@ def _time(milliseconds: int | None) -> datetime | None:
 def _rows(statement: str, parameters: list[Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        return cursor.fetchall()
+        found: list[Any] = cursor.fetchall()
+    return found

@@ -87,9 +87,7 @@ def _get(request: HttpRequest) -> HttpResponseBase:
         )
     full = registry.visible_version(model.name, version.number, actor=actor)
     aliases = [
-        key
-        for key, number in registry_models.aliases_of(model).items()
-        if number == full.number
+        key for key, number in registry_models.aliases_of(model).items() if number == full.number
     ]
     stage = answers.stages_of([full])[full.pk]
     return protocol.answer(
@@ -106,9 +104,7 @@ def _set(request: HttpRequest) -> HttpResponseBase:
     if environment is None:
         registry_models.set_alias(model, name, number, actor=protocol.actor_of(request))
         return protocol.answer()
-    version = registry.visible_version(
-        model.name, number, actor=protocol.actor_of(request)
-    )
+    version = registry.visible_version(model.name, number, actor=protocol.actor_of(request))
     if VersionUse.objects.filter(
         version=version, environment=environment, use=VersionUse.Use.LIVE, ended_at=None
     ).exists():

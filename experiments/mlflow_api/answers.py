@@ -87,9 +87,7 @@ def models_json(models: Sequence[Model]) -> list[dict[str, Any]]:
     return [
         model_json(
             model,
-            latest=[
-                version_json(item, stage=stages[item.pk]) for item in latest.get(model.pk, [])
-            ],
+            latest=[version_json(item, stage=stages[item.pk]) for item in latest.get(model.pk, [])],
             aliases=aliases.get(model.pk, {}),
         )
         for model in models

@@ -58,7 +58,8 @@ def append(request: Request, was: Before, response: Any, connection: Any) -> Non
     """Append the event of a successful write on the connection of the write."""
     if request.rule.once_per_run and was.has_numbers:
         return
-    action, obj, after, digests = request.rule.action, request.subject(), _told(request), {}
+    action, obj, after = request.rule.action, request.subject(), _told(request)
+    digests: dict[str, str] = {}
     if action in _MADE:
         made = str(_MADE[action](json.loads(response.get_data())))
         obj = ObjectRef(request.rule.subject, made, after.get("name") or made, obj.workspace_id)
@@ -69,9 +70,7 @@ def append(request: Request, was: Before, response: Any, connection: Any) -> Non
         action = "run.finish"
         counts, digests = _numbers(obj.id, connection)
         after = {**after, **counts}
-    event = audit.compose(
-        action, actor=request.actor, obj=obj, after=after, digests=digests
-    )
+    event = audit.compose(action, actor=request.actor, obj=obj, after=after, digests=digests)
     connection.exec_driver_sql(audit.APPEND, (event.payload, event.personal))
 
 

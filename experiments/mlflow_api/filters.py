@@ -85,16 +85,16 @@ class Comparison:
     value: str | int | tuple[str, ...]
 
 
-class Like(Lookup):  # type: ignore[type-arg]
+class Like(Lookup):
     """LIKE with the pattern as the client wrote it."""
 
     lookup_name = "mlflow_like"
     operator = "LIKE"
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         left, left_values = self.process_lhs(compiler, connection)
         right, right_values = self.process_rhs(compiler, connection)
-        return f"{left} {self.operator} {right}", [*left_values, *right_values]
+        return f"{left} {self.operator} {right}", (*left_values, *right_values)
 
 
 class InsensitiveLike(Like):
@@ -148,9 +148,7 @@ def ordering(
     for key, ascending in (("name", True), ("version_number", False)):
         if key in grammar.order and not any(key == seen for seen, _ in keys):
             keys.append((key, ascending))
-    return [
-        OrderBy(F(grammar.order[key]), descending=not ascending) for key, ascending in keys
-    ]
+    return [OrderBy(F(grammar.order[key]), descending=not ascending) for key, ascending in keys]
 
 
 def offset_of(token: str) -> int:
@@ -220,8 +218,7 @@ def _identifier(text: str, attributes: Mapping[str, str]) -> tuple[bool, str]:
         entity, key = "attribute", text
     if entity not in {"attribute", "tag", "tags"}:
         raise Invalid(
-            f"Invalid entity type '{entity}'. "
-            f"Valid entity types are {('attribute', 'tag', 'tags')}"
+            f"Invalid entity type '{entity}'. Valid entity types are {('attribute', 'tag', 'tags')}"
         )
     key = _unquoted(key)
     if entity == "attribute" and key not in attributes:
@@ -238,17 +235,13 @@ def _value(
     if kind == "text":
         return text[1:-1]
     if is_tag:
-        raise Invalid(
-            f"Expected a quoted string value for tag (e.g. 'my-value'). Got value {text}"
-        )
+        raise Invalid(f"Expected a quoted string value for tag (e.g. 'my-value'). Got value {text}")
     if kind == "list":
         return _list(key, text, grammar)
     if kind == "number" and grammar.numeric:
         if key not in grammar.numeric:
             names = {"version_number", "creation_timestamp", "last_updated_timestamp"}
-            raise Invalid(
-                f"Only the '{names}' attributes support comparison with numeric values."
-            )
+            raise Invalid(f"Only the '{names}' attributes support comparison with numeric values.")
         if "." in text:
             raise Invalid(f"Invalid value for numeric attribute '{key}': {float(text)!r}")
         return int(text)

@@ -118,7 +118,10 @@ TABLE: Mapping[str, Rule] = {
     "_set_experiment_tag": _write("SetExperimentTag", "experiment", "experiment.tag"),
     "_delete_experiment_tag": _write("DeleteExperimentTag", "experiment", "experiment.untag"),
     "_delete_experiment": _write(
-        "DeleteExperiment", "experiment", "experiment.delete", seal="experiment",
+        "DeleteExperiment",
+        "experiment",
+        "experiment.delete",
+        seal="experiment",
         creator_or="configure",
     ),
     "_restore_experiment": _write(
@@ -149,9 +152,7 @@ TABLE: Mapping[str, Rule] = {
     "_finalize_logged_model": _write(
         "FinalizeLoggedModel", "logged_model", "logged_model.finish", seal="logged_model"
     ),
-    "_delete_logged_model": _write(
-        "", "logged_model", "logged_model.delete", seal="logged_model"
-    ),
+    "_delete_logged_model": _write("", "logged_model", "logged_model.delete", seal="logged_model"),
     "_log_logged_model_params": _write(
         "LogLoggedModelParamsRequest", "logged_model", "logged_model.log", seal="logged_model"
     ),
@@ -185,9 +186,7 @@ TABLE: Mapping[str, Rule] = {
     "_delete_assessment": _write("", "trace", "trace.assess"),
     # Evaluation datasets.
     "_get_dataset_handler": _read(),
-    "_search_evaluation_datasets_handler": _read(
-        "SearchEvaluationDatasets", filtered=_experiments
-    ),
+    "_search_evaluation_datasets_handler": _read("SearchEvaluationDatasets", filtered=_experiments),
     "_get_dataset_experiment_ids_handler": _read(),
     "_get_dataset_records_handler": _read("GetDatasetRecords"),
     "_create_dataset_handler": _write(
@@ -197,9 +196,7 @@ TABLE: Mapping[str, Rule] = {
     "_set_dataset_tags_handler": _write(
         "SetDatasetTags", "evaluation_dataset", "evaluation_dataset.update"
     ),
-    "_delete_dataset_tag_handler": _write(
-        "", "evaluation_dataset", "evaluation_dataset.update"
-    ),
+    "_delete_dataset_tag_handler": _write("", "evaluation_dataset", "evaluation_dataset.update"),
     "_upsert_dataset_records_handler": _write(
         "UpsertDatasetRecords", "evaluation_dataset", "evaluation_dataset.update"
     ),

@@ -21,7 +21,7 @@ from controlplane.accounts.models import Workspace
 from controlplane.core.actor import Actor
 from controlplane.core.errors import DomainError
 from controlplane.workflow import services as workflow
-from experiments.mlflow_api import events, guard, identity, protocol, refused, store
+from experiments.mlflow_api import database, events, guard, identity, protocol, refused, store
 
 _log = logging.getLogger(__name__)
 # Routes that MLflow adds to its application outside get_endpoints().
@@ -56,11 +56,11 @@ def preload() -> None:
     Opens no connection that outlives the call; refuses MLflow's tables at another revision.
     """
     application()
-    store.database.require_revision(store.head_revision())
+    database.require_revision(store.head_revision())
 
 
 @protocol.door()
-def view(request: HttpRequest, **_: str) -> HttpResponseBase:
+def view(request: HttpRequest) -> HttpResponseBase:
     """Hand the request, its body unread, to the Flask application."""
     from werkzeug.test import run_wsgi_app
 
@@ -225,8 +225,7 @@ def _cleaned(response: Any, actor: Actor) -> Any:
             return _from_django(
                 protocol.error(
                     code,
-                    "The database refused a value of this request. Its id is "
-                    f"{actor.request_id}.",
+                    f"The database refused a value of this request. Its id is {actor.request_id}.",
                     response.status_code,
                 )
             )

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -115,7 +115,7 @@ def door(*methods: str) -> Callable[[View[Parameters]], View[Parameters]]:
                 _log.exception("mlflow_door_failed request_id=%s path=%s", request_id, request.path)
                 return unexpected(request_id)
 
-        return wrapper
+        return cast("View[Parameters]", wrapper)
 
     return decorate
 
@@ -136,7 +136,8 @@ def enter(request: HttpRequest) -> None:
         agent=request.headers.get("User-Agent", "")[:200],
     )
     request.actor = actor  # type: ignore[attr-defined]
-    request.workspace = Workspace.objects.get(pk=actor.workspace_id)  # type: ignore[attr-defined]
+    workspace = Workspace.objects.get(pk=cast("int", actor.workspace_id))
+    request.workspace = workspace  # type: ignore[attr-defined]
 
 
 def actor_of(request: HttpRequest) -> Actor:

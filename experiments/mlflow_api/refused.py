@@ -110,9 +110,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
         "Log traces with the MLflow client, which then sends them with the trace itself.",
     ),
 )
-_COMPILED = tuple(
-    (re.compile(pattern), feature, instead) for pattern, feature, instead in FEATURES
-)
+_COMPILED = tuple((re.compile(pattern), feature, instead) for pattern, feature, instead in FEATURES)
 
 
 def sentence(path: str) -> str:
@@ -131,5 +129,5 @@ def response(path: str) -> JsonResponse:
 
 
 @protocol.door()
-def view(request: HttpRequest, **_: str) -> HttpResponseBase:
+def view(request: HttpRequest) -> HttpResponseBase:
     return response(request.path)

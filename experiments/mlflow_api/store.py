@@ -4,6 +4,9 @@ This module and ``mount`` are the only ones that import mlflow, and only inside 
 import takes seconds, and most processes never need it.
 """
 
+# Methods of MLflow's stores carry no types.
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 import os
@@ -126,7 +129,7 @@ def _store_class() -> Any:
     # The store's constructor would make tables by itself, as the application's role.
     utils._initialize_tables = refuse_to_initialise
 
-    class Workspaces(AbstractStore):  # type: ignore[misc]
+    class Workspaces(AbstractStore):
         """Workspaces are ours; the door has checked membership before MLflow sees a name."""
 
         def list_workspaces(self) -> list[Any]:
@@ -135,14 +138,12 @@ def _store_class() -> Any:
         def get_workspace(self, workspace_name: str) -> Any:
             return Workspace(workspace_name)
 
-    class TrackingStore(WorkspaceAwareSqlAlchemyStore):  # type: ignore[misc]
+    class TrackingStore(WorkspaceAwareSqlAlchemyStore):
         """MLflow's store, joined to the request's transaction and told who is acting."""
 
         def __init__(self, db_uri: str, artifact_root: str) -> None:
             super().__init__(db_uri, artifact_root)
-            self.ManagedSessionMaker = utils._get_managed_session_maker(
-                self._session, self.db_type
-            )
+            self.ManagedSessionMaker = utils._get_managed_session_maker(self._session, self.db_type)
 
         def _session(self) -> Any:
             connection = _connection.get()
@@ -160,9 +161,7 @@ def _store_class() -> Any:
             chosen = [self._chosen(item) for item in experiment_ids]
             return super().search_runs(chosen, *args, **kwargs)
 
-        def search_logged_models(
-            self, experiment_ids: list[str], *args: Any, **kwargs: Any
-        ) -> Any:
+        def search_logged_models(self, experiment_ids: list[str], *args: Any, **kwargs: Any) -> Any:
             chosen = [self._chosen(item) for item in experiment_ids]
             return super().search_logged_models(chosen, *args, **kwargs)
 

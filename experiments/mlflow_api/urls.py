@@ -69,9 +69,7 @@ def _native(prefix: str) -> list[URLPattern]:
             f"{v2}/logged-models/<str:model_id>/artifacts/directories",
             artifacts.of_logged_model,
         ),
-        path(
-            f"{v2}/logged-models/<str:model_id>/artifacts/files", artifacts.logged_model_file
-        ),
+        path(f"{v2}/logged-models/<str:model_id>/artifacts/files", artifacts.logged_model_file),
         path(f"{prefix}api/3.0/mlflow/server-info", info.server_info),
     ]
 

@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from pytest_django import DjangoDbBlocker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from controlplane.accounts.models import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,8 +48,14 @@ def door(django_db_setup: None) -> Iterator[str]:
     }
     environment.pop("PYTEST_CURRENT_TEST", None)
     server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:controlplane.local.gunicorn",
-         "controlplane.wsgi:application"],
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:controlplane.local.gunicorn",
+            "controlplane.wsgi:application",
+        ],
         cwd=ROOT,
         env=environment,
     )
@@ -77,7 +89,7 @@ def account(door: str, database: None) -> Callable[..., Account]:
     from controlplane.accounts import tokens
     from tests import make
 
-    def make_account(*roles: str, workspace: object, lifetime_hours: int = 1) -> Account:
+    def make_account(*roles: str, workspace: Workspace, lifetime_hours: int = 1) -> Account:
         user = make.person(*roles, workspace=workspace)
         _, secret = tokens.issue(
             actor=make.setup(),
@@ -93,7 +105,7 @@ def account(door: str, database: None) -> Callable[..., Account]:
 
 
 @pytest.fixture
-def workspace(database: None) -> object:
+def workspace(database: None) -> Workspace:
     from registry.services import environments
     from tests import make
 
@@ -103,24 +115,24 @@ def workspace(database: None) -> object:
 
 
 @pytest.fixture
-def engineer(account: Callable[..., Account], workspace: object) -> Account:
+def engineer(account: Callable[..., Account], workspace: Workspace) -> Account:
     return account("ml_engineer", workspace=workspace)
 
 
 @pytest.fixture
-def client(engineer: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def client(engineer: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     """The stock client, signed in as the engineer."""
     with signed_in(engineer, monkeypatch) as made:
         yield made
 
 
-class signed_in:  # noqa: N801 - reads as a phrase at its place of use
+class signed_in:
     """Everything that mlflow does inside is done as this account."""
 
     def __init__(self, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
         self.account, self.monkeypatch = account, monkeypatch
 
-    def __enter__(self) -> object:
+    def __enter__(self) -> MlflowClient:
         import mlflow
 
         for name in ("MLFLOW_WORKSPACE", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):

@@ -19,7 +19,9 @@ PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 def place(client: MlflowClient, workspace: Any) -> str:
     """The path of a run's files in the proxy."""
     run = client.create_run(client.create_experiment("files"))
-    return f"{PROXY}/workspaces/{workspace.key}/{run.info.experiment_id}/{run.info.run_id}/artifacts"
+    return (
+        f"{PROXY}/workspaces/{workspace.key}/{run.info.experiment_id}/{run.info.run_id}/artifacts"
+    )
 
 
 def raw(account: Account, method: str, path: str, **headers: str) -> tuple[int, str]:
@@ -28,7 +30,9 @@ def raw(account: Account, method: str, path: str, **headers: str) -> tuple[int, 
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
     try:
         connection.request(
-            method, path, body=b"x" if method == "PUT" else None,
+            method,
+            path,
+            body=b"x" if method == "PUT" else None,
             headers={"Authorization": f"Bearer {account.token}", **headers},
         )
         answer = connection.getresponse()

@@ -90,9 +90,7 @@ class _ledger_refuses:
         )
 
     def __exit__(self, *_: object) -> None:
-        self._run(
-            "DROP TRIGGER test_refusal ON ledger.event; DROP FUNCTION ledger.test_refusal()"
-        )
+        self._run("DROP TRIGGER test_refusal ON ledger.event; DROP FUNCTION ledger.test_refusal()")
 
     def _run(self, statement: str) -> None:
         from django.db import connections

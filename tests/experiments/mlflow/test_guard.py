@@ -61,7 +61,9 @@ class Things:
         }
 
 
-def send(account: Account | None, door: str, method: str, path: str, things: Things) -> httpx.Response:
+def send(
+    account: Account | None, door: str, method: str, path: str, things: Things
+) -> httpx.Response:
     headers = {"Content-Type": "application/json"}
     if account:
         headers["Authorization"] = f"Bearer {account.token}"
@@ -163,9 +165,9 @@ def test_names_are_free_in_every_workspace(
         made = http.post("/api/2.0/mlflow/experiments/create", json={"name": name})
         assert made.status_code == 200
         assert made.json()["experiment_id"] != things.experiment
-        found = http.post("/api/2.0/mlflow/runs/search", json={
-            "experiment_ids": [things.experiment]
-        })
+        found = http.post(
+            "/api/2.0/mlflow/runs/search", json={"experiment_ids": [things.experiment]}
+        )
         assert found.json().get("runs", []) == []
 
 

@@ -70,8 +70,11 @@ def test_every_route_of_mlflow_is_served_or_refused_with_a_sentence(engineer: Ac
                 assert answer.headers["Content-Type"].startswith("application/json"), address
                 if answer.status_code != 501:
                     # Ours: the registry, the files and the server's own description.
-                    assert re.search(r"registered-models|model-versions|artifacts|server-info"
-                                     r"|search-datasets", address), address
+                    assert re.search(
+                        r"registered-models|model-versions|artifacts|server-info"
+                        r"|search-datasets",
+                        address,
+                    ), address
                     assert answer.status_code < 500, (address, answer.text)
 
 

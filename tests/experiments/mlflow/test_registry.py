@@ -100,7 +100,9 @@ def test_nobody_changes_what_a_version_is_made_of(client: MlflowClient) -> None:
     files = f"{door}/api/2.0/mlflow-artifacts/artifacts/{place}"
     for method, path in (("PUT", "MLmodel"), ("PUT", "new.txt"), ("DELETE", "MLmodel")):
         answer = httpx.request(
-            method, f"{files}/{path}", headers=headers,
+            method,
+            f"{files}/{path}",
+            headers=headers,
             content=b"changed" if method == "PUT" else None,
         )
         assert answer.status_code == 403
@@ -207,7 +209,11 @@ def test_the_live_version_answers_to_the_guarded_alias_and_shows_its_stage(
         since=timezone.now(),
     )
     found = client.get_model_version_by_alias("live", "production")
-    assert (found.version, found.current_stage, found.aliases) == ("1", "Production", ["production"])
+    assert (found.version, found.current_stage, found.aliases) == (
+        "1",
+        "Production",
+        ["production"],
+    )
     client.set_registered_model_alias("live", "production", "1")
     assert client.get_latest_versions("live", stages=["Production"])[0].version == "1"
     for attempt in (
@@ -241,6 +247,7 @@ def test_versions_are_found_page_by_page_with_every_operator(client: MlflowClien
     for number in range(2, 8):
         client.copy_model_version("models:/searched-a/1", "searched-b")
         client.set_model_version_tag("searched-b", str(number - 1), "tier", f"t{number % 2}")
+
     def numbers(condition: str, **more: Any) -> list[str]:
         return [item.version for item in client.search_model_versions(condition, **more)]
 
@@ -270,8 +277,16 @@ def test_versions_are_found_page_by_page_with_every_operator(client: MlflowClien
         token = page.token
     assert seen == ["1", "2", "3", "4", "5", "6"]
     assert not token
-    for bad in ("name = x", "stage = 'a'", "name = 'a' OR name = 'b'", "version_number LIKE '1'",
-                "source_path IN ('a')", "params.a = 'b'", "tags.a = 1", "name = 'a'; name = 'b'"):
+    for bad in (
+        "name = x",
+        "stage = 'a'",
+        "name = 'a' OR name = 'b'",
+        "version_number LIKE '1'",
+        "source_path IN ('a')",
+        "params.a = 'b'",
+        "tags.a = 1",
+        "name = 'a'; name = 'b'",
+    ):
         with pytest.raises(RestException) as refused:
             client.search_model_versions(bad)
         assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
@@ -280,6 +295,7 @@ def test_versions_are_found_page_by_page_with_every_operator(client: MlflowClien
 def test_models_are_found_by_name_and_tag(client: MlflowClient) -> None:
     for name in ("alpha", "beta", "gamma"):
         client.create_registered_model(name, tags={"team": name[0]}, description=f"The {name}")
+
     def names(condition: str = "", **more: Any) -> list[str]:
         return [item.name for item in client.search_registered_models(condition, **more)]
 
@@ -325,7 +341,7 @@ def test_a_version_comes_from_nowhere_but_its_own_run(client: MlflowClient, sour
     with pytest.raises(RestException) as refused:
         client._get_registry_client().store._call_endpoint(
             CreateModelVersion,
-            '{"name": "sourced", "source": "%s", "run_id": "%s"}' % (source, run_id),
+            json.dumps({"name": "sourced", "source": source, "run_id": run_id}),
         )
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
     assert client.search_model_versions("name = 'sourced'") == []
@@ -336,7 +352,8 @@ def test_a_folder_without_a_readable_model_is_not_registered(client: MlflowClien
     client.create_registered_model("unreadable")
     client.log_text(run_id, "no model", "notes/readme.txt")
     client.log_text(run_id, "flavors: [", "broken/MLmodel")
-    for path, why in (("notes", "no file MLmodel"), ("broken", "cannot be read"), ("empty", "MLmodel")):
+    reasons = {"notes": "no file MLmodel", "broken": "cannot be read", "empty": "MLmodel"}
+    for path, why in reasons.items():
         with pytest.raises(RestException, match=why):
             client.create_model_version("unreadable", f"runs:/{run_id}/{path}", run_id=run_id)
 

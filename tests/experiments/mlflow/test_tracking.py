@@ -66,8 +66,10 @@ def test_autologging_keeps_parameters_metrics_and_the_model(client: MlflowClient
     kept = client.get_run(run.info.run_id)
     assert kept.data.params["max_iter"] == "200"
     assert kept.data.metrics["training_accuracy_score"] > 0.9
+    assert kept.outputs is not None
     assert len(kept.outputs.model_outputs) == 1
-    assert [item.name for item in [kept.inputs.dataset_inputs[0].dataset]]
+    assert kept.inputs is not None
+    assert kept.inputs.dataset_inputs[0].dataset.digest
 
 
 def test_a_run_without_an_experiment_goes_to_the_workspaces_own_default(
