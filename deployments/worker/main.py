@@ -172,6 +172,8 @@ class LoadedModel:
         except ImportError:
             self.on_numbers = True
             return "Called with plain numbers: the environment has no pandas."
+        except Exception as error:
+            return f"Called with a table: nothing to compare ({_first_line(error)})."
         try:
             by_numbers = np.asarray(self.predict(rows))
         except Exception as error:
@@ -384,12 +386,19 @@ def _settled_ms(model: LoadedModel, rows: Any) -> float:
 
 
 def _jittered(rows: Any, types: list[str]) -> Any:
-    """Return the rows and, up to 64 in all, neighbours of them; whole numbers stay whole."""
+    """Return the rows and, up to 64 in all, neighbours of them; whole numbers stay whole.
+
+    A column stays between the smallest and the largest value of its examples: a model may refuse
+    what lies beyond those it was made for, and that proves nothing about the way it is called.
+    """
     import numpy as np
 
     many = repeated(rows, max(64, len(rows))).astype("float64")
     added = many[len(rows) :]
     added += np.random.default_rng(0).normal(0, 0.01, added.shape) * (np.abs(added) + 1)
+    np.clip(
+        added, np.nanmin(many[: len(rows)], axis=0), np.nanmax(many[: len(rows)], axis=0), added
+    )
     whole = [kind == "integer" for kind in types]
     added[:, whole] = np.round(added[:, whole])
     return many
