@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from controlplane.audit.payloads import compose
+from controlplane.local import throw_away
 from tests.controlplane.audit import ledgers
 from tests.controlplane.audit.ledgers import Ledger
 
@@ -107,6 +108,18 @@ def test_machines_speak_for_the_product_only(ledger: Ledger, role: str) -> None:
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="speaks for the product only"),
     ):
         ledgers.append(connection, forged)
+
+
+def test_a_login_that_takes_a_role_on_is_held_to_it(ledger: Ledger) -> None:
+    """Without logins of their own the roles are taken on with ``-c role=``."""
+    forged = compose("promotion.approve", actor=ledgers.ANA, obj=ledgers.MODEL)
+    url = throw_away.postgres().url(ledger.name) + "&options=-c%20role%3Dgh_node"
+    with psycopg.connect(url, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="role gh_node speaks"):
+            ledgers.append(connection, forged)
+        ledgers.append(connection, ledgers.event())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT FROM ledger.event")
 
 
 def test_the_auditor_writes_nothing(ledger: Ledger) -> None:
