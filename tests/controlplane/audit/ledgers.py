@@ -95,7 +95,7 @@ class Ledger:
         return copy
 
     def drop(self) -> None:
-        _administer(f"DROP DATABASE {self.name} WITH (FORCE)")
+        _administer(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
 
 def make(folder: Path, *, origin: str = "gatehouse.example/test") -> Ledger:
