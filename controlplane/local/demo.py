@@ -116,7 +116,6 @@ def _start(installation: Installation, supervisor: Supervisor, *, dies_with_us: 
         *("--url", installation.ports.url),
         *("--gateway-url", installation.ports.gateway_url),
         *("--output", str(installation.home.people_file)),
-        *("--policies", "examples/policies"),
     )
     try:
         _wait_for_answer(f"{installation.ports.url}/login/", supervisor, "web")
