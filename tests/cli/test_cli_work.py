@@ -242,7 +242,7 @@ def test_an_evaluation_shows_its_figures_with_intervals(portal: Portal, run: Run
         "slice": "ink",
         "environment": "production",
     }
-    assert "against version 1: 450 rows, 95 % intervals" in result.stdout
+    assert "on digits-holdout@1, 450 rows, against version 1, 95 % intervals" in result.stdout
     assert "0.9511     0.9311 to 0.9689" in result.stdout
     assert "−0.0040 (−0.0200 to 0.0100)" in result.stdout
 

@@ -200,13 +200,15 @@ def show_deployment(session: Session, name: str) -> None:
 
 def show_evidence(evidence: Mapping[str, Any]) -> None:
     """Write the figures of an evaluation, each with its interval."""
-    body = evidence["body"]
-    baseline = evidence["baseline"]
-    against = f", against version {baseline}" if baseline else ""
-    click.echo(
-        f"\nEvaluation on {evidence['dataset']}{against}: {body['rows']:,} rows, "
-        f"{float(body['confidence']) * 100:g} % intervals"
-    )
+    body, baseline = evidence["body"], evidence["baseline"]
+    facts = [f"{body['rows']:,} rows"]
+    if evidence["dataset"]:
+        facts.insert(0, f"on {evidence['dataset']}")
+    if baseline:
+        facts.append(f"against version {baseline}")
+    if body.get("confidence"):
+        facts.append(f"{float(body['confidence']) * 100:g} % intervals")
+    click.echo(f"\nEvaluation {', '.join(facts)}")
     rows = [[metric["title"], *_figures(metric)] for metric in body["metrics"]] + [
         [f"{part_['column']} = {part_['value']}", *_figures(part_)]
         for part_ in body.get("slices", [])
