@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.apps import AppConfig
 
 
@@ -13,8 +15,12 @@ class JobsConfig(AppConfig):
 
         scheduler = Actor.system("scheduler")
         ticks.register("lost jobs", lambda: recovery.take_back_expired(actor=scheduler))
-        ticks.register("impossible jobs", lambda: recovery.reject_what_never_fits(actor=scheduler))
+        ticks.register(
+            "impossible jobs",
+            lambda: recovery.reject_what_never_fits(actor=scheduler),
+            every=timedelta(seconds=10),
+        )
         ticks.register("waiting jobs", recovery.remind_workers)
         ticks.register("promised tasks", outbox.resend_waiting)
-        ticks.register("job folders", recovery.sweep)
-        ticks.register("done tasks", outbox.forget_done)
+        ticks.register("job folders", recovery.sweep, every=timedelta(minutes=1))
+        ticks.register("done tasks", outbox.forget_done, every=timedelta(minutes=10))

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from controlplane.accounts import tokens
 from controlplane.accounts.models import ApiToken
@@ -215,7 +216,7 @@ def requeue(job: Job, *, actor: Actor, reason: str, is_charged: bool = True) -> 
     )
 
 
-def _held(job: Job) -> Any:
+def _held(job: Job) -> QuerySet[Job]:
     return Job.objects.filter(
         pk=job.pk, fencing_token=job.fencing_token, state__in=sorted(states.HELD)
     )
@@ -230,7 +231,7 @@ def _lock(job: Job) -> Job:
     return current
 
 
-def _attempt(job: Job) -> Any:
+def _attempt(job: Job) -> QuerySet[JobAttempt]:
     return JobAttempt.objects.filter(job=job, number=job.attempt)
 
 

@@ -60,7 +60,7 @@ def living_workers() -> list[Worker]:
 def standing(actor: Actor) -> list[QueueStanding]:
     """Return every queue of jobs as it stands, in two queries."""
     counted = {
-        row["queue"]: row
+        row["queue"]: (row["waiting"], row["running"])
         for row in access.visible(Job.objects.all(), actor)
         .filter(state__in=sorted(states.ACTIVE))
         .order_by()
@@ -71,12 +71,9 @@ def standing(actor: Actor) -> list[QueueStanding]:
         )
     }
     workers = living_workers()
-    return [
-        QueueStanding(
-            name=name,
-            waiting=counted.get(name, {}).get("waiting", 0),
-            running=counted.get(name, {}).get("running", 0),
-            workers=tuple(worker for worker in workers if name in worker.queues),
-        )
-        for name in queues.OF_JOBS
-    ]
+    standings = []
+    for name in queues.OF_JOBS:
+        waiting, running = counted.get(name, (0, 0))
+        serving = tuple(worker for worker in workers if name in worker.queues)
+        standings.append(QueueStanding(name, waiting, running, serving))
+    return standings

@@ -233,4 +233,4 @@ def _as_uuid(value: uuid.UUID | str) -> uuid.UUID:
     try:
         return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
     except ValueError:
-        raise NotFound(f"There is no job {value[:60]}.") from None
+        raise NotFound(f"There is no job {str(value)[:60]}.") from None

@@ -8,17 +8,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import close_old_connections
 
 logger = logging.getLogger(__name__)
-_concerns: dict[str, Callable[[], object]] = {}
+
+
+@dataclass(slots=True)
+class _Concern:
+    function: Callable[[], object]
+    every: timedelta
+    due_at: float = 0.0
+
+
+_concerns: dict[str, _Concern] = {}
 _SLOW_SECONDS = 1.0
 
 
-def register(name: str, function: Callable[[], object]) -> None:
-    """Call ``function`` on every tick. It must be safe to call at any time and return soon."""
-    _concerns[name] = function
+def register(name: str, function: Callable[[], object], *, every: timedelta = timedelta(0)) -> None:
+    """Call ``function`` on every tick, or on the first one after ``every`` has passed.
+
+    It must be safe to call at any time and return soon.
+    """
+    _concerns[name] = _Concern(function, every)
 
 
 def names() -> list[str]:
@@ -31,10 +45,13 @@ def run() -> list[str]:
     One concern that fails, is slow or loses the database does not keep the others from their turn.
     """
     failed = []
-    for name, function in list(_concerns.items()):
+    for name, concern in list(_concerns.items()):
         started = time.monotonic()
+        if started < concern.due_at:
+            continue
+        concern.due_at = started + concern.every.total_seconds()
         try:
-            function()
+            concern.function()
         except Exception:
             # Any error: a tick is the last caller, and the next concern has to have its turn.
             logger.exception("tick_failed concern=%s", name)

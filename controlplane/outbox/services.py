@@ -93,7 +93,8 @@ def _take(message_id: uuid.UUID | str) -> OutboxMessage | None:
 
 
 def _patience(attempts: int) -> timedelta:
-    return min(RESEND_AFTER * 2 ** min(attempts, 10), LONGEST_WAIT)
+    doubled: int = 2 ** min(attempts, 10)
+    return min(RESEND_AFTER * doubled, LONGEST_WAIT)
 
 
 def _hint(message_id: uuid.UUID, queue: str) -> bool:

@@ -17,7 +17,7 @@ from controlplane.accounts.models import Workspace
 from controlplane.api.idempotency import once_per_key
 from controlplane.api.parsing import valid, valid_query
 from controlplane.core.actor import Actor
-from controlplane.core.errors import Invalid
+from controlplane.core.errors import Invalid, NotFound
 from controlplane.jobs import kinds, queries, services, states
 from controlplane.jobs import spec as specs
 from controlplane.jobs.models import Job, JobAttempt, Worker
@@ -26,11 +26,16 @@ from controlplane.workflow import services as workflow
 LONGEST_WAIT_SECONDS = 25
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})")
 _LOOK_SECONDS = 0.25
+JOB_FIELDS: tuple[str, ...] = (
+    *("id", "name", "kind", "queue", "state", "priority", "attempt", "max_attempts", "worker"),
+    *("run_id", "owner", "created_by", "exit_code", "error"),
+    *("created_at", "started_at", "finished_at"),
+)
 
 
 class StepSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     allowed = serializers.BooleanField()
     reasons = serializers.ListField(child=serializers.CharField())
 
@@ -41,25 +46,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
     class Meta:
         model = Job
-        fields = (
-            "id",
-            "name",
-            "kind",
-            "queue",
-            "state",
-            "priority",
-            "attempt",
-            "max_attempts",
-            "worker",
-            "run_id",
-            "owner",
-            "created_by",
-            "exit_code",
-            "error",
-            "created_at",
-            "started_at",
-            "finished_at",
-        )
+        fields = JOB_FIELDS
 
 
 class JobDetailSerializer(JobSerializer):
@@ -69,7 +56,7 @@ class JobDetailSerializer(JobSerializer):
     steps_available = serializers.SerializerMethodField()
 
     class Meta(JobSerializer.Meta):
-        fields = (*JobSerializer.Meta.fields, "spec", "last_lines", "ahead", "steps_available")
+        fields = (*JOB_FIELDS, "spec", "last_lines", "ahead", "steps_available")
 
     def get_ahead(self, job: Job) -> int:
         return queries.ahead_of(job) if job.state == states.QUEUED else 0
@@ -178,7 +165,7 @@ class Jobs(GenericViewSet[Job]):
             )
         job = services.submit(
             actor=actor,
-            workspace=Workspace.objects.get(pk=actor.workspace_id),
+            workspace=_workspace_of(actor),
             **{**body, "spec": specs.parse(body["spec"])},
         )
         return Response(_detail(job, actor), status=201)
@@ -241,6 +228,13 @@ class Jobs(GenericViewSet[Job]):
         """Say what waits and runs on each queue, and which workers serve it."""
         found = queries.standing(Actor.from_request(request))
         return Response({"results": QueueSerializer(found, many=True).data, "next": None})
+
+
+def _workspace_of(actor: Actor) -> Workspace:
+    found = Workspace.objects.filter(pk=actor.workspace_id or 0).first()
+    if found is None:
+        raise NotFound("You belong to no workspace that a job could run in.")
+    return found
 
 
 def _detail(job: Job, actor: Actor) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import job_kinds
 import pytest
 
 from controlplane.accounts.models import User, Workspace
 from controlplane.core.actor import Actor
 from tests import make
+from tests.controlplane.jobs import job_kinds
 
 
 @pytest.fixture(autouse=True)

@@ -64,15 +64,15 @@ class WorkerProcess:
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "job_worker", "worker"),
+                    *(sys.executable, "-m", "celery", "-A", f"{__package__}.job_worker", "worker"),
                     *("--loglevel", "INFO", "--pool", "threads", "--concurrency", "2"),
                     *("--hostname", f"{name}@test", "-Q", queues),
                     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
                 ],
                 stdout=stream,
                 stderr=stream,
-                cwd=HERE,
-                env={**os.environ, **FAST, **env, "PYTHONPATH": f"{ROOM}:{HERE}"},
+                cwd=ROOM,
+                env={**os.environ, **FAST, **env, "PYTHONPATH": str(ROOM)},
                 start_new_session=True,
             )
 

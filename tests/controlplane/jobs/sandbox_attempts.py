@@ -43,7 +43,7 @@ def signal_another_process() -> str:
 
 
 def fork_without_end() -> str:
-    children = []
+    children: list[int] = []
     try:
         while len(children) < 1000:
             child = os.fork()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.jobs import environments, sandbox
+from controlplane.jobs import environments, sandbox, sandbox_users
 from controlplane.jobs.environments import EnvironmentUnbuildable
 
 SIX = (
@@ -79,7 +79,7 @@ def test_a_job_can_change_neither_the_environment_nor_the_cache(root: Path, pyth
     if os.geteuid() == 0:
         assert (root / "cache").stat().st_uid not in {
             0,
-            *range(sandbox.sandbox_users.FIRST_UID, sandbox.sandbox_users.FIRST_UID + 256),
+            *range(sandbox_users.FIRST_UID, sandbox_users.FIRST_UID + sandbox_users.POOL_SIZE),
         }
 
 

@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import job_kinds
 import pytest
 from django.db import connection
-from job_tools import submit
 
 from controlplane.accounts.models import ApiToken, User, Workspace
 from controlplane.core.actor import Actor
@@ -19,6 +17,8 @@ from controlplane.jobs import leases, queues, recovery, services, spec, states
 from controlplane.jobs.leases import Ending, LeaseLost
 from controlplane.jobs.models import Job, Worker
 from tests import make
+from tests.controlplane.jobs import job_kinds
+from tests.controlplane.jobs.job_tools import submit
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "ledger"])
 WORKER = Actor.system("worker")

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-import job_kinds
 import pytest
 import redis
 from django.conf import settings
-from job_tools import FAST, ROOM, WorkerProcess, log_of, submit, until, until_over
 
 from controlplane.accounts.models import ApiToken, Workspace
 from controlplane.celery import app
 from controlplane.core.actor import Actor
 from controlplane.jobs import folders, recovery, services
 from controlplane.jobs.models import Job, Worker
+from controlplane.local.redis_server import EmbeddedRedis
+from tests.controlplane.jobs import job_kinds
+from tests.controlplane.jobs.job_tools import (
+    FAST,
+    ROOM,
+    WorkerProcess,
+    log_of,
+    submit,
+    until,
+    until_over,
+)
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.django_db(transaction=True, databases=["default", "ledger"]),
 ]
 SCHEDULER = Actor.system("scheduler")
+with socket.create_server(("127.0.0.1", 0)) as _found:
+    DOOR_PORT = _found.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +58,7 @@ def worker(django_db_setup: None, log_folder: Path) -> Iterator[WorkerProcess]:
         log_folder / "shared.log",
         "shared",
         queues="cpu",
-        GATEHOUSE_INTERNAL_URL="http://127.0.0.1:18999",
+        GATEHOUSE_INTERNAL_URL=f"http://127.0.0.1:{DOOR_PORT}",
     ).wait_until_ready()
     yield process
     process.kill()
@@ -61,15 +75,15 @@ def private(log_folder: Path, request: pytest.FixtureRequest) -> Iterator[list[W
 
 
 @pytest.fixture
-def broker_away() -> Iterator[None]:
-    """This process cannot reach Redis; the others can."""
+def send_to() -> Iterator[Callable[[str], None]]:
+    """Give hints to another broker than the product's."""
 
     def use(address: str) -> None:
-        app.conf.broker_write_url = address
-        app.amqp._producer_pool = None
+        app.conf.update(broker_write_url=address)
+        # Connections that are open already would be used again.
+        vars(app.amqp)["_producer_pool"] = None
 
-    use("redis+socket:///nowhere/redis.sock")
-    yield
+    yield use
     use(settings.CELERY_BROKER_URL)
 
 
@@ -126,7 +140,7 @@ def test_what_goes_wrong_is_said_in_a_sentence(
     actor: Actor,
     workspace: Workspace,
     script: str,
-    extra: dict[str, object],
+    extra: dict[str, Any],
     error: str,
 ) -> None:
     job = submit(actor, workspace, script, **extra)
@@ -189,7 +203,7 @@ def test_a_job_reaches_the_door_with_its_own_token_and_nothing_else(
         def log_message(self, *_: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 18999), Door)
+    server = ThreadingHTTPServer(("127.0.0.1", DOOR_PORT), Door)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
         "import os, urllib.request as u; "
@@ -270,9 +284,10 @@ def test_a_worker_that_is_stopped_gives_its_job_to_another(
     assert (job.state, job.worker, job.max_attempts) == ("succeeded", "successor@test", 4)
 
 
-def test_losing_redis_loses_no_job(
-    worker: WorkerProcess, actor: Actor, workspace: Workspace, broker_away: None
+def test_a_job_whose_hint_was_lost_is_found_by_the_scheduler(
+    worker: WorkerProcess, actor: Actor, workspace: Workspace, send_to: Callable[[str], None]
 ) -> None:
+    send_to("redis+socket:///nowhere/redis.sock")
     began = time.monotonic()
     job = submit(actor, workspace, "echo found again")
     assert time.monotonic() - began < 3
@@ -292,6 +307,41 @@ def test_losing_redis_loses_no_job(
         scheduler.terminate()
         assert scheduler.wait(10) == 0
     assert "found again" in log_of(job)
+
+
+def test_killing_redis_stops_no_job_and_the_worker_finds_its_way_back(
+    private: list[WorkerProcess],
+    log_folder: Path,
+    actor: Actor,
+    workspace: Workspace,
+    send_to: Callable[[str], None],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="gh-redis-") as name:
+        server = EmbeddedRedis(Path(name) / "data", Path(name) / "s" / "redis.sock", True)
+        server.initialise()
+        broker = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL)
+        server.wait_until_ready()
+        address = server.url.replace("unix://", "redis+socket://")
+        send_to(address)
+        own = WorkerProcess(log_folder / "own.log", "own", TEST_BROKER=address)
+        private.append(own.wait_until_ready())
+        first = submit(actor, workspace, "sleep 3; echo survived", queue="evaluation")
+        until(lambda: _fresh(first).state == "running", what=own.log)
+
+        broker.kill()
+        broker.wait()
+        second = submit(actor, workspace, "echo after", queue="evaluation")
+        until_over(first, log=own.log)
+        broker = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL)
+        server.wait_until_ready()
+        until(lambda: recovery.remind_workers() or _fresh(second).is_final)
+        until_over(second, log=own.log)
+        third = submit(actor, workspace, "echo back to normal", queue="evaluation")
+        until_over(third, log=own.log)
+        broker.kill()
+        broker.wait()
+    assert [_fresh(job).attempt for job in (first, second, third)] == [1, 1, 1]
+    assert log_of(first).endswith("survived\n")
 
 
 def test_a_hint_that_is_delivered_many_times_starts_nothing_twice(
