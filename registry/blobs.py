@@ -12,8 +12,8 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from django.conf import settings
 
@@ -88,7 +88,7 @@ def put_bytes(workspace_key: str, content: bytes) -> StoredBlob:
     return put(workspace_key, [content], limit_bytes=len(content))
 
 
-def open_blob(workspace_key: str, sha256: str) -> BinaryIO:
+def open_blob(workspace_key: str, sha256: str) -> BufferedReader:
     """Open a blob for reading.
 
     Raises:

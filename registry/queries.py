@@ -34,7 +34,7 @@ from registry.states import OPEN_PROMOTION_STATES, PROMOTION
 SORTS = {"name": "name", "-name": "-name", "recent": "-updated_at", "attention": "-open_requests"}
 
 
-def models(actor: Actor) -> QuerySet[Model]:
+def models(actor: Actor) -> QuerySet[Any]:
     """Return the visible models with what a list shows: versions, open requests, what is live."""
     live = VersionUse.objects.filter(
         model=OuterRef("pk"), use="live", ended_at=None, environment__kind="prod"
@@ -55,7 +55,7 @@ def models(actor: Actor) -> QuerySet[Model]:
 
 def filtered_models(
     actor: Actor, *, text: str = "", tier: str = "", live: str = "", sort: str = ""
-) -> QuerySet[Model]:
+) -> QuerySet[Any]:
     """Return the models of ``models()`` that match the filters of the list page."""
     found = models(actor)
     if text:

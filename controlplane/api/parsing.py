@@ -31,6 +31,17 @@ def valid_query(serializer: type[Serializer[Any]], request: Request) -> dict[str
     return _checked(serializer, query)
 
 
+def form_of(request: Request) -> Mapping[str, Any]:
+    """Return the fields of a multipart form.
+
+    Raises:
+        Invalid: the body is no form.
+    """
+    if not isinstance(request.data, Mapping):
+        raise Invalid("The body must be a form of the type multipart/form-data.")
+    return request.data
+
+
 def _checked(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise Invalid("The body must be a JSON object.")

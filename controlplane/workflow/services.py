@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, transaction
 
 from controlplane.access import services as access
@@ -49,7 +50,7 @@ def lock(queryset: models.QuerySet[Record], *, what: str, **wanted: Any) -> Reco
     """
     try:
         return queryset.select_for_update(of=("self",)).get(**wanted)
-    except queryset.model.DoesNotExist:
+    except ObjectDoesNotExist:
         named = ", ".join(str(value) for value in wanted.values())
         raise NotFound(f"There is no {what} {named}.") from None
 

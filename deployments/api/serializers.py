@@ -14,7 +14,7 @@ from deployments.models import Deployment, DeploymentRevision, Prediction, Rollo
 class FiguresSerializer(serializers.Serializer[Any]):
     arm = serializers.CharField()
     requests = serializers.IntegerField()
-    errors = serializers.IntegerField()
+    errors = serializers.IntegerField()  # type: ignore[assignment]
     failovers = serializers.IntegerField()
     error_share = serializers.FloatField(help_text="0 to 1")
     p50_ms = serializers.FloatField()

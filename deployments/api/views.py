@@ -20,7 +20,7 @@ from deployments.services import revisions, rollouts, routing
 
 def _paged(view: APIView, request: Request, rows: Any, serializer: Any) -> Response:
     pages = NewestFirst()
-    page = pages.paginate_queryset(rows, request, view=view)
+    page: Any = pages.paginate_queryset(rows, request, view=view)
     return pages.get_paginated_response(serializer(page, many=True).data)
 
 

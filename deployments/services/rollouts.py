@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -471,7 +472,7 @@ def _locked_deployment(rollout: Rollout) -> Deployment:
     )
 
 
-_MOVES = {
+_MOVES: dict[rules.Move, Callable[[Rollout, Actor, str], Rollout]] = {
     rules.Move.WAIT: lambda rollout, actor, why: rollout,
     rules.Move.ADVANCE: lambda rollout, actor, why: _advance(rollout, actor=actor, why=why),
     rules.Move.BAKE: _bake,

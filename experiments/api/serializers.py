@@ -57,6 +57,6 @@ class StartedTraining(serializers.Serializer[Any]):
 
 class RequestEvaluation(serializers.Serializer[Any]):
     dataset = serializers.CharField(help_text="name@number")
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     slice = serializers.CharField(required=False, allow_blank=True, default="")
     environment = serializers.CharField(required=False, allow_blank=True, default="production")

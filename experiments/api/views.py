@@ -17,7 +17,7 @@ from controlplane.access import services as access
 from controlplane.accounts.models import Workspace
 from controlplane.api.idempotency import once_per_key
 from controlplane.api.pagination import limit_of, page_of
-from controlplane.api.parsing import valid
+from controlplane.api.parsing import form_of, valid
 from controlplane.core.actor import Actor
 from controlplane.core.errors import Invalid
 from controlplane.jobs import spec as specs
@@ -171,12 +171,12 @@ class Evaluations(APIView):
 
 
 def _here(actor: Actor) -> Workspace:
-    return Workspace.objects.get(pk=actor.workspace_id)
+    return Workspace.objects.get(pk=actor.workspace_id or 0)
 
 
 def _spec_of(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(str(request.data.get("spec", "")) or "null")
+        body = json.loads(str(form_of(request).get("spec", "")) or "null")
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -184,9 +184,9 @@ def _spec_of(request: Request) -> dict[str, Any]:
     return body
 
 
-def _file(request: Request, name: str) -> UploadedFile:
+def _file(request: Request, name: str) -> UploadedFile[bytes]:
     found = request.FILES.get(name)
-    if found is None:
+    if not isinstance(found, UploadedFile):
         raise Invalid(f"Send the file “{name}”.", fields={name: ["missing"]})
     return found
 

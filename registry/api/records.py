@@ -17,7 +17,7 @@ from controlplane.access import services as access
 from controlplane.accounts.models import Workspace
 from controlplane.api.idempotency import once_per_key
 from controlplane.api.pagination import NewestFirst
-from controlplane.api.parsing import valid
+from controlplane.api.parsing import form_of, valid
 from controlplane.core.actor import Actor
 from controlplane.core.errors import Invalid, NotFound
 from registry import blobs, queries
@@ -27,13 +27,13 @@ from registry.services import datasets, environments, models
 
 def here(request: Request) -> Workspace:
     """Return the workspace that the caller stands in."""
-    return Workspace.objects.get(pk=Actor.from_request(request).workspace_id)
+    return Workspace.objects.get(pk=Actor.from_request(request).workspace_id or 0)
 
 
 def paged(view: APIView, request: Request, rows: Any, serializer: Any) -> Response:
     """Return one page of rows, newest first."""
     pages = NewestFirst()
-    page = pages.paginate_queryset(rows, request, view=view)
+    page: Any = pages.paginate_queryset(rows, request, view=view)
     return pages.get_paginated_response(serializer(page, many=True).data)
 
 
@@ -98,8 +98,8 @@ class DatasetVersions(APIView):
             workspace=workspace,
             name=name,
             files=files,
-            note=str(request.data.get("note", "")),
-            description=str(request.data.get("description", "")),
+            note=str(form_of(request).get("note", "")),
+            description=str(form_of(request).get("description", "")),
         )
         return Response(shapes.DatasetVersionSerializer(version).data, status=201)
 
@@ -243,5 +243,5 @@ def _model(name: str, actor: Actor) -> Any:
     return shapes.ModelSerializer(found).data
 
 
-def _chunks(upload: UploadedFile) -> Iterator[bytes]:
+def _chunks(upload: UploadedFile[bytes]) -> Iterator[bytes]:
     yield from upload.chunks()

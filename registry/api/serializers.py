@@ -171,7 +171,9 @@ class PolicySerializer(serializers.ModelSerializer[Policy]):
 
 class ActivatePolicy(serializers.Serializer[Any]):
     risk_tier = serializers.ChoiceField(choices=Model.RiskTier.values)
-    source = serializers.CharField(help_text="The policy as YAML.", max_length=100_000)
+    source = serializers.CharField(  # type: ignore[assignment]
+        help_text="The policy as YAML.", max_length=100_000
+    )
     reason = serializers.CharField(min_length=3)
 
 

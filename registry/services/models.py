@@ -340,7 +340,7 @@ def set_tag(record: Model | ModelVersion, key: str, value: str, *, actor: Actor)
         access.require(actor, "contribute", record)
         if not key or len(key) > 250:
             raise Invalid("A tag's key has 1 to 250 characters.")
-    kept = workflow.lock(type(record).objects.all(), what=_noun(record), pk=record.pk)
+    kept = _locked(record)
     kept.tags = {**kept.tags, key: value}
     kept.save(update_fields=["tags", "updated_at"])
     record.tags = kept.tags
@@ -357,7 +357,7 @@ def delete_tag(record: Model | ModelVersion, key: str, *, actor: Actor) -> None:
     action = f"{_noun(record)}.untag"
     with workflow.refusals(action, actor=actor, obj=record):
         access.require(actor, "contribute", record)
-        kept = workflow.lock(type(record).objects.all(), what=_noun(record), pk=record.pk)
+        kept = _locked(record)
         if key not in kept.tags:
             raise NotFound(f"{record} has no tag {key!r}.")
     kept.tags = {name: value for name, value in kept.tags.items() if name != key}
@@ -482,7 +482,7 @@ def accountable_user(actor: Actor) -> User:
     """
     if actor.on_behalf_of:
         return User.objects.get(pk=int(actor.on_behalf_of.removeprefix("user:")))
-    user = User.objects.filter(pk=actor.user_id).select_related("owner").first()
+    user = User.objects.filter(pk=actor.user_id or 0).select_related("owner").first()
     if user is None:
         raise Invalid(f"{actor.id} acts for nobody, and a record needs a human who answers for it.")
     return user.owner or user
@@ -531,6 +531,12 @@ def _refuse_in_use(model: Model, what: str) -> None:
     ).first()
     if open_request:
         raise Blocked(f"{model} cannot be {what} while {open_request} is open.")
+
+
+def _locked(record: Model | ModelVersion) -> Model | ModelVersion:
+    if isinstance(record, Model):
+        return workflow.lock(Model.objects.all(), what="model", pk=record.pk)
+    return workflow.lock(ModelVersion.objects.all(), what="version", pk=record.pk)
 
 
 def _noun(record: Model | ModelVersion) -> str:

@@ -611,7 +611,7 @@ def _record_review(
     )
     return Review.objects.create(
         promotion=promotion,
-        reviewer_id=actor.user_id,
+        reviewer_id=actor.user_id or 0,
         reviewer_kind=actor.kind.value,
         slot=slot,
         verdict=verdict,
