@@ -51,11 +51,11 @@ def test_only_the_holder_of_the_lock_ticks(actor: Actor, workspace: Workspace) -
     leases.claim(["cpu"], worker="gone", free_gpus=0, memory_mb=9000, actor=Actor.system("worker"))
     Job.objects.filter(pk=job.pk).update(lease_until=now() - timedelta(minutes=1))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [scheduler._LOCK])
+        cursor.execute("SELECT pg_advisory_lock(%s)", [scheduler.LOCK])
         _tick()
         job.refresh_from_db()
         assert job.state == "dispatched"
-        cursor.execute("SELECT pg_advisory_unlock(%s)", [scheduler._LOCK])
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [scheduler.LOCK])
     _tick()
     job.refresh_from_db()
     assert job.state == "queued"
