@@ -108,7 +108,6 @@ def request(
         queue=queues.EVALUATION,
         spec=spec,
         name=f"Evaluate {version} on {dataset_version}",
-        run_id=version.run_id,
     )
 
 
