@@ -230,13 +230,11 @@ def _grant_admin(
 
 _grant_admin(WorkspaceUserGrant, workspace="content_object", holder="user", form=GrantForm)
 _grant_admin(WorkspaceGroupGrant, workspace="content_object", holder="group", form=None)
-for _table, _form in (
-    (ModelUserGrant, ModelGrantForm),
-    (EnvironmentUserGrant, EnvironmentGrantForm),
-):
-    _grant_admin(_table, workspace="content_object__workspace", holder="user", form=_form)
-for _table in (ModelGroupGrant, EnvironmentGroupGrant):
-    _grant_admin(_table, workspace="content_object__workspace", holder="group", form=None)
+_BELOW = "content_object__workspace"
+_grant_admin(ModelUserGrant, workspace=_BELOW, holder="user", form=ModelGrantForm)
+_grant_admin(EnvironmentUserGrant, workspace=_BELOW, holder="user", form=EnvironmentGrantForm)
+_grant_admin(ModelGroupGrant, workspace=_BELOW, holder="group", form=None)
+_grant_admin(EnvironmentGroupGrant, workspace=_BELOW, holder="group", form=None)
 
 admin.site.unregister(Group)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from controlplane.api.refusals import record_at_door
 from controlplane.core.errors import DomainError
 from frontend.views.errors import answer
 
@@ -61,6 +62,7 @@ class DomainErrorMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, DomainError) or request.path.startswith(OTHER_DOORS):
             return None
+        record_at_door(request, error)
         return answer(request, error)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils.http import urlencode
 
@@ -16,8 +24,19 @@ from controlplane.accounts import sessions
 from controlplane.core.actor import Actor
 from controlplane.core.errors import NotPermitted
 
+View = TypeVar("View", bound=Callable[..., Any])
 # Django's own pages that write around the services, or show what nobody was asked about.
 _LEFT_OUT = frozenset({"password_change", "password_change_done", "autocomplete", "view_on_site"})
+
+
+def answers_to(*methods: str) -> Callable[[View], View]:
+    """Name the methods of an admin page; without this, GET is the only one."""
+
+    def mark(view: View) -> View:
+        view.answers_to = methods  # type: ignore[attr-defined]
+        return view
+
+    return mark
 
 
 class GatehouseAdminSite(AdminSite):
@@ -44,12 +63,28 @@ class GatehouseAdminSite(AdminSite):
     def get_urls(self) -> list[Any]:
         return [url for url in super().get_urls() if _name(url) not in _LEFT_OUT]
 
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Let a page answer to its methods only, before anybody is asked who they are."""
+        inner = super().admin_view(view, cacheable)
+        methods = getattr(getattr(view, "func", view), "answers_to", ("GET",))
+
+        @wraps(inner)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if request.method not in (*methods, "HEAD"):
+                return HttpResponseNotAllowed(methods)
+            response: HttpResponseBase = inner(request, *args, **kwargs)
+            return response
+
+        return answer
+
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Lead strangers to the sign-in page; refuse those who are signed in and may not.
 
         Raises:
             NotPermitted: the person does not administer access.
         """
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET"])
         if Actor.from_request(request).is_human:
             if self.has_permission(request):
                 return HttpResponseRedirect(self._index())
@@ -59,9 +94,11 @@ class GatehouseAdminSite(AdminSite):
         back = request.GET.get("next") or self._index()
         return HttpResponseRedirect(f"{settings.LOGIN_URL}?{urlencode({'next': back})}")
 
-    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        if request.method == "POST":
-            sessions.sign_out(request)
+    @answers_to("POST")
+    def logout(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        sessions.sign_out(request)
         return HttpResponseRedirect(settings.LOGIN_URL)
 
     def _index(self) -> str:

@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from controlplane.access.admin_site import answers_to
 from controlplane.core.actor import Actor
 from controlplane.core.errors import DomainError, NotFound
-
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -138,6 +138,7 @@ class ServiceAdmin(_ModelAdmin):
             request, object_id, form_url, {**(extra_context or {}), "acts": links}
         )
 
+    @answers_to("GET", "POST")
     def add_through_service(self, request: HttpRequest, *, addition: Addition) -> HttpResponse:
         """Show the form; call the named service with what was filled in."""
         actor = Actor.from_request(request)
@@ -156,6 +157,7 @@ class ServiceAdmin(_ModelAdmin):
                 return HttpResponseRedirect(self._url("changelist"))
         return self._page(request, addition.label, form=form)
 
+    @answers_to("GET", "POST")
     def act_through_service(
         self, request: HttpRequest, object_id: str, *, act: Act
     ) -> HttpResponse:

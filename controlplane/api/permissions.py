@@ -25,7 +25,7 @@ class DenyByDefault(BasePermission):
         method = (request.method or "").lower()
         if method == "options" or not hasattr(view, method):
             raise MethodNotAllowed(request.method or "")
-        action = getattr(view, "action", None) or method
+        action = getattr(view, "action", None) or ("get" if method == "head" else method)
         if action in getattr(view, "open_to_anyone", ()):
             return True
         if Actor.from_request(request).kind is ActorKind.ANONYMOUS:
