@@ -15,6 +15,7 @@ from controlplane.accounts.models import User, Workspace
 from controlplane.audit import queries as audit
 from controlplane.core import clock
 from controlplane.core.actor import Actor
+from controlplane.jobs import queries as job_queries
 from controlplane.jobs import states
 from controlplane.jobs.models import Job
 from deployments import queries as deployments
@@ -217,7 +218,7 @@ def _job_counts(actor: Actor) -> dict[str, int]:
 
 
 def _queue_rows(counts: dict[str, int]) -> list[jobs.QueueRow]:
-    workers = jobs.alive_workers()
+    workers = job_queries.living_workers()
     slots = sum(worker.slots for worker in workers)
     places = f" of {slots} places" if slots else ""
     return [

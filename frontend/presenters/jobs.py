@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,12 +9,10 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils import timezone
 
-from controlplane.access import services as access
 from controlplane.core import clock
 from controlplane.core.actor import Actor
-from controlplane.jobs import queues, states
+from controlplane.jobs import queries, states
 from controlplane.jobs.models import Job, Worker
-from controlplane.jobs.recovery import WORKER_GONE_AFTER
 from frontend import words
 
 SHOWN = 50
@@ -58,25 +55,22 @@ class Board:
     idle_words: str
 
 
-def alive_workers() -> list[Worker]:
-    return list(Worker.objects.filter(seen_at__gte=clock.now() - WORKER_GONE_AFTER))
-
-
 def board(actor: Actor, *, workspace_key: str) -> Board:
-    """Return the board of the jobs that the reader may see; four queries."""
-    jobs = access.visible(Job.objects.select_related("owner"), actor)
+    """Return the board of the jobs that the reader may see; five queries."""
+    jobs = queries.visible_to(actor)
     running = list(jobs.filter(state__in=states.HELD).order_by("started_at", "id")[:SHOWN])
     waiting = list(
         jobs.filter(state__in=[states.QUEUED, states.LOST]).order_by("-priority", "id")[:SHOWN]
     )
     finished = list(jobs.filter(state__in=states.FINAL).order_by("-finished_at")[:ENDED_SHOWN])
-    workers = alive_workers()
+    standings = queries.standing(actor)
+    workers = list({worker.name: worker for each in standings for worker in each.workers}.values())
     return Board(
         summary=f"{words.plural(len(running), 'job')} running, {len(waiting)} waiting",
         running=[row(job, workspace_key) for job in running],
         waiting=[row(job, workspace_key, why=_why(job, workers, running)) for job in waiting],
         finished=[row(job, workspace_key) for job in finished],
-        queues=[_queue(name, workers, running, waiting) for name in queues.OF_JOBS],
+        queues=[_queue(each) for each in standings],
         idle_words=f"{words.plural(len(workers), 'worker')} listening."
         if workers
         else "No worker has reported within the last half minute. Jobs wait until one does.",
@@ -133,14 +127,9 @@ def _why(job: Job, workers: list[Worker], running: list[Job]) -> str:
     return f"attempt {job.attempt + 1} is about to start" if job.attempt else "about to start"
 
 
-def _queue(
-    name: str, workers: list[Worker], running: Iterable[Job], waiting: Iterable[Job]
-) -> QueueRow:
-    mine = [worker for worker in workers if name in worker.queues]
-    busy = sum(job.queue == name for job in running)
-    queued = sum(job.queue == name for job in waiting)
-    who = words.plural(len(mine), "worker") if mine else "no worker listens"
-    return QueueRow(name, f"{who}, {busy} running, {queued} waiting")
+def _queue(found: queries.QueueStanding) -> QueueRow:
+    who = words.plural(len(found.workers), "worker") if found.workers else "no worker listens"
+    return QueueRow(found.name, f"{who}, {found.running} running, {found.waiting} waiting")
 
 
 def local_day(moment: datetime) -> str:
