@@ -30,7 +30,8 @@ from controlplane.local.processes import PROCESSES
 from controlplane.local.supervision import Supervisor
 
 pytestmark = pytest.mark.processes
-_START_SECONDS = 240
+# Generous: other tests may share the machine. How long it takes is measured by `make bench`.
+_START_SECONDS = 480
 _PEOPLE = ("engineer", "approver", "risk", "operator", "auditor", "admin")
 
 
@@ -62,11 +63,11 @@ class Demo:
             process = subprocess.Popen(
                 **self.command("run"), stdout=stream, stderr=stream, start_new_session=True
             )
-        _eventually(
-            lambda: "Ctrl-C stops everything" in self.said() or process.poll() is not None,
-            seconds=_START_SECONDS,
-        )
-        assert process.poll() is None, self.said()
+        deadline = time.monotonic() + _START_SECONDS
+        while "Ctrl-C stops everything" not in self.said():
+            assert process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.2)
         return process
 
     def said(self) -> str:
