@@ -7,6 +7,7 @@ the address of the promotion request that stands for its wish.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
@@ -85,13 +86,15 @@ def _get(request: HttpRequest) -> HttpResponseBase:
             obj=audit.ref(model),
             after={"alias": name, "version": version.number},
         )
-    full = registry.visible_version(model.name, version.number, actor=actor)
-    aliases = [
-        key for key, number in registry_models.aliases_of(model).items() if number == full.number
-    ]
-    stage = answers.stages_of([full])[full.pk]
-    return protocol.answer(
-        {"model_version": answers.version_json(full, stage=stage, aliases=aliases)}
+    return protocol.answer({"model_version": _version_json(version, model)})
+
+
+def _version_json(version: ModelVersion, model: Model) -> dict[str, Any]:
+    uses = answers.pointers([model])
+    return answers.version_json(
+        version,
+        stage=answers.stage_of(version, uses),
+        aliases=[item.alias for item in uses if item.version_id == version.pk and item.alias],
     )
 
 
@@ -185,14 +188,19 @@ def _guarding(model: Model, name: str) -> Environment | None:
 
 
 def _resolve(model: Model, name: str) -> ModelVersion | None:
-    if found := registry_models.resolve_alias(model, name):
-        return found
+    """Return the version an alias names. The model is visible, hence its versions are."""
+    versions = answers.readable_versions().filter(model=model)
+    if name.lower() == "latest":
+        return versions.filter(state=ModelVersion.State.SEALED).order_by("-number").first()
+    for pointer in answers.pointers([model]):
+        if pointer.alias == name:
+            return versions.filter(pk=pointer.version_id).first()
     if numbered := _NUMBERED.match(name):
-        return ModelVersion.objects.filter(model=model, number=int(numbered[1])).first()
+        return versions.filter(number=int(numbered[1])).first()
     if _SEMANTIC.match(name):
         # A candidate has stood in front of somebody: it is live, or was let through once.
         return (
-            ModelVersion.objects.filter(model=model, semantic_version=name.lstrip("="))
+            versions.filter(semantic_version=name.lstrip("="))
             .exclude(state=ModelVersion.State.RETIRED)
             .order_by("-number")
             .first()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -80,36 +81,73 @@ def model_json(
 
 
 def models_json(models: Sequence[Model]) -> list[dict[str, Any]]:
-    """Return a list of models with newest versions and aliases, in four statements for all."""
+    """Return a list of models with newest versions and aliases, in few statements for all."""
+    if not models:
+        return []
     latest = latest_versions(models)
-    stages = stages_of([item for items in latest.values() for item in items])
-    aliases = _aliases(models)
+    uses = pointers(models)
+    aliases: dict[int, dict[str, int]] = {}
+    for item in uses:
+        aliases.setdefault(item.model_id, {})[item.alias] = item.number
     return [
         model_json(
             model,
-            latest=[version_json(item, stage=stages[item.pk]) for item in latest.get(model.pk, [])],
+            latest=[
+                version_json(item, stage=stage_of(item, uses)) for item in latest.get(model.pk, [])
+            ],
             aliases=aliases.get(model.pk, {}),
         )
         for model in models
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """An alias, or the use of a version in an environment, which guards an alias of its own."""
+
+    model_id: int
+    version_id: int
+    alias: str
+    number: int
+    environment_kind: str = ""
+
+
+def pointers(models: Sequence[Model]) -> list[Pointer]:
+    """Return free and guarded aliases of these models; a guarded one hides a free one's name."""
+    ids = [item.pk for item in models]
+    guarded = VersionUse.objects.filter(
+        model__in=ids, use=VersionUse.Use.LIVE, ended_at=None
+    ).values_list(
+        "model", "version", "environment__guarded_alias", "version__number", "environment__kind"
+    )
+    found = [Pointer(*row) for row in guarded]
+    taken = {(item.model_id, item.alias) for item in found}
+    free = Alias.objects.filter(model__in=ids, ended_at=None).values_list(
+        "model", "version", "name", "version__number"
+    )
+    return found + [Pointer(*row) for row in free if (row[0], row[2]) not in taken]
+
+
+def stage_of(version: ModelVersion, uses: Sequence[Pointer]) -> str:
+    """Return MLflow's stage of a version: what it is used for, never what somebody set."""
+    if version.state == ModelVersion.State.RETIRED:
+        return "Archived"
+    kinds = {item.environment_kind for item in uses if item.version_id == version.pk}
+    for kind, stage in _STAGE_OF_KIND.items():
+        if kind in kinds:
+            return stage
+    return "None"
+
+
 def stages_of(versions: Sequence[ModelVersion]) -> dict[int, str]:
-    """Return MLflow's stage of each version: what it is used for, never what somebody set."""
-    kinds: dict[int, str] = {}
-    uses = VersionUse.objects.filter(
+    """Return the stage of each version."""
+    live = VersionUse.objects.filter(
         version__in=[item.pk for item in versions], use=VersionUse.Use.LIVE, ended_at=None
-    ).values_list("version", "environment__kind")
-    for version_id, kind in uses:
-        stage = _STAGE_OF_KIND.get(kind, "None")
-        if kinds.get(version_id) != "Production":
-            kinds[version_id] = stage
-    return {
-        item.pk: "Archived"
-        if item.state == ModelVersion.State.RETIRED
-        else kinds.get(item.pk, "None")
-        for item in versions
-    }
+    ).values_list(
+        "model", "version", "environment__guarded_alias", "version__number", "environment__kind"
+    )
+    uses = [Pointer(*row) for row in live] if versions else []
+    return {item.pk: stage_of(item, uses) for item in versions}
 
 
 def latest_versions(models: Sequence[Model]) -> dict[int, list[ModelVersion]]:
@@ -141,22 +179,6 @@ def latest_versions(models: Sequence[Model]) -> dict[int, list[ModelVersion]]:
     for version in readable_versions().filter(pk__in=wanted).order_by("number"):
         by_model.setdefault(version.model_id, []).append(version)
     return by_model
-
-
-def _aliases(models: Sequence[Model]) -> dict[int, dict[str, int]]:
-    ids = [item.pk for item in models]
-    rows = [
-        *Alias.objects.filter(model__in=ids, ended_at=None).values_list(
-            "model", "name", "version__number"
-        ),
-        *VersionUse.objects.filter(
-            model__in=ids, use=VersionUse.Use.LIVE, ended_at=None
-        ).values_list("model", "environment__guarded_alias", "version__number"),
-    ]
-    found: dict[int, dict[str, int]] = {}
-    for model_id, name, number in rows:
-        found.setdefault(model_id, {})[name] = number
-    return found
 
 
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ import binascii
 import json
 import logging
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -136,8 +136,7 @@ def enter(request: HttpRequest) -> None:
         agent=request.headers.get("User-Agent", "")[:200],
     )
     request.actor = actor  # type: ignore[attr-defined]
-    workspace = Workspace.objects.get(pk=cast("int", actor.workspace_id))
-    request.workspace = workspace  # type: ignore[attr-defined]
+    request.workspace = _workspace(cast("int", actor.workspace_id))  # type: ignore[attr-defined]
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -241,6 +240,12 @@ def whole_number(sent: Mapping[str, Any], name: str, *, default: int, largest: i
 def answer(body: Mapping[str, Any] | None = None) -> HttpResponse:
     """Return 200 with a JSON body."""
     return HttpResponse(json.dumps(body or {}), content_type="application/json")
+
+
+@lru_cache(maxsize=1000)
+def _workspace(pk: int) -> Workspace:
+    """Return a workspace for its key and number, which never change; nothing else is read of it."""
+    return Workspace.objects.only("key").get(pk=pk)
 
 
 def _secret(request: HttpRequest) -> str:

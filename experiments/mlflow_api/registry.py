@@ -247,7 +247,7 @@ def version_of(request: HttpRequest, sent: Mapping[str, Any] | None = None) -> M
 def visible_version(name: str, number: int, *, actor: Actor) -> ModelVersion:
     found = (
         access.visible(answers.readable_versions(), actor)
-        .select_related("model__workspace", "model__owner", "registrant")
+        .select_related("model__workspace")
         .filter(model__name=name, number=number)
         .first()
     )
@@ -340,8 +340,7 @@ def _original(request: HttpRequest, source: str, sent: Mapping[str, Any]) -> Mod
 
 
 def _answer_version(version: ModelVersion) -> HttpResponseBase:
-    aliases = registry_models.aliases_of(version.model)
-    names = [name for name, number in aliases.items() if number == version.number]
-    stage = answers.stages_of([version])[version.pk]
-    body = answers.version_json(version, stage=stage, aliases=names)
+    uses = answers.pointers([version.model])
+    names = [item.alias for item in uses if item.version_id == version.pk]
+    body = answers.version_json(version, stage=answers.stage_of(version, uses), aliases=names)
     return protocol.answer({"model_version": body})
