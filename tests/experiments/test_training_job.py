@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from sklearn.datasets import load_digits
 
@@ -115,7 +115,8 @@ def _csv() -> bytes:
     digits = load_digits()
     table = pd.DataFrame(digits.data, columns=[f"pixel_{index}" for index in range(64)])
     table["label"] = digits.target
-    return table.head(400).to_csv(index=False).encode()
+    content: bytes = table.head(400).to_csv(index=False).encode()
+    return content
 
 
 def _source() -> bytes:
