@@ -236,12 +236,10 @@ class RunPage:
         path = folders.of(self.job.pk, self.job.attempt).log
         size = path.stat().st_size if path.exists() else 0
         start = max(0, size - FIRST_BYTES)
-        part = services.read_log(self.job, start)
-        text = part.content
-        if start:
-            text = text.partition(b"\n")[2]
+        part = read_lines(self.job, start)
         return Log(
-            lines=lines(text),
+            # The first line of a tail is the rest of one that began before it.
+            lines=part.lines[1:] if start else part.lines,
             next=part.next,
             url=self._url("job_log", self.job.pk),
             raw_url=self._url("job_log_raw", self.job.pk),
@@ -274,10 +272,35 @@ class RunPage:
         return reverse(f"pages:{name}", args=[self.workspace_key, *args])
 
 
+@dataclass(frozen=True)
+class LogPart:
+    lines: list[LogLine]
+    next: int
+    is_complete: bool
+
+
+def read_lines(job: Job, start: int) -> LogPart:
+    """Return the whole lines of a job's log from a byte on; the next asking begins at `next`.
+
+    While the job writes, a line that has not ended yet is left for the next time.
+    """
+    part = services.read_log(job, start)
+    content = part.content
+    if not part.is_complete:
+        content = content[: content.rfind(b"\n") + 1]
+    end = start + len(content)
+    return LogPart(lines(content), end, part.is_complete and end == part.next)
+
+
 def lines(content: bytes) -> list[LogLine]:
-    """Return log bytes as lines without terminal codes, with the tone of what they say."""
-    text = content.decode("utf-8", "replace")
-    return [_line(raw) for raw in text.splitlines()]
+    """Return log bytes as lines without terminal codes, with the tone of what they say.
+
+    A progress bar returns to the start of its line again and again: its last state counts.
+    """
+    text = content.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n")
+    if not text:
+        return []
+    return [_line(raw.rstrip("\r").rpartition("\r")[2]) for raw in text.split("\n")]
 
 
 def took(run: Run) -> timedelta | None:

@@ -15,7 +15,8 @@ from controlplane.accounts import signatures
 from controlplane.core.errors import DomainError, NotFound, StaleSubject
 from frontend.forms.promotions import CommentForm, OpenForm, SignForm
 from frontend.presenters import promotion_acts, promotion_list, scorecard
-from frontend.presenters.promotion import SIGNS_AS, PromotionPage
+from frontend.presenters.promotion import PromotionPage
+from frontend.presenters.promotion_people import SIGNS_AS
 from frontend.views.base import Crumb, PageRequest, page, show, to
 from registry.models import Environment, ModelVersion, PromotionRequest, Review
 from registry.services import promotions
@@ -182,6 +183,7 @@ def _page(request: PageRequest, number: int) -> PromotionPage:
 
 def _sign(request: PageRequest, review: PromotionPage, form: SignForm) -> None:
     seen = form.cleaned_data["digest"]
+    promotions.require_may_approve(review.record.pk, actor=request.actor, subject_digest=seen)
     signature = signatures.sign(
         actor=request.actor, password=form.cleaned_data["password"], subject_digest=seen
     )

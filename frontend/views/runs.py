@@ -82,12 +82,11 @@ def log(request: PageRequest, job_id: UUID) -> HttpResponse:
     """Answer the log from a byte on: 204 while nothing is new, 286 with the last part."""
     found = services.get(job_id, actor=request.actor)
     start = whole(request.GET.get("from", ""), most=LAST_BYTE)
-    part = services.read_log(found, start)
-    if not part.content and not part.is_complete:
+    part = presenter.read_lines(found, start)
+    if not part.lines and not part.is_complete:
         return HttpResponse(status=NOTHING_NEW)
-    context = {"lines": presenter.lines(part.content)}
     status = STOP_POLLING if part.is_complete else 200
-    response = render(request, "runs/_log.html", context, status=status)
+    response = render(request, "runs/_log.html", {"lines": part.lines}, status=status)
     response.headers["Gatehouse-Next"] = str(part.next)
     return response
 

@@ -34,11 +34,6 @@ def chromium() -> Iterator[Browser]:
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture
-def room() -> Room:
-    return Room()
-
-
 class Visit:
     """One person in one window; whatever the page complains about is kept."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -17,6 +15,7 @@ from frontend.middleware import POLICY
 from registry.models import PromotionRequest
 from registry.services import promotions
 from tests import make
+from tests.frontend.page_tools import HTMX, SignIn, as_role, at, text_of, under_way
 from tests.rooms import Room
 
 # The ledger outlives the other tables between tests, so its entries are counted from a mark.
@@ -25,48 +24,6 @@ pytestmark = pytest.mark.django_db(databases=["default", "ledger"])
 refusal = pytest.mark.django_db(transaction=True, databases=["default", "ledger"])
 
 QUERIES = 25
-HTMX = {"HX-Request": "true"}
-SignIn = Callable[[Actor], Client]
-
-
-@pytest.fixture
-def room() -> Room:
-    return Room()
-
-
-@pytest.fixture
-def browser() -> SignIn:
-    """Return a browser in which somebody has signed in through the form."""
-
-    def sign_in(actor: Actor) -> Client:
-        client = Client()
-        answer = client.post(
-            "/login/", {"username": make.user_of(actor).username, "password": make.PASSWORD}
-        )
-        assert answer.status_code == 302, answer.content
-        return client
-
-    return sign_in
-
-
-def as_role(room: Room, role: str) -> Actor:
-    return make.acting(make.person(role, workspace=room.workspace), room.workspace)
-
-
-def at(room: Room, page: str = "") -> str:
-    return f"/w/{room.workspace.key}/{page}"
-
-
-def text_of(answer: Any) -> str:
-    return re.sub(r"\s+", " ", answer.content.decode())
-
-
-def under_way(room: Room) -> Rollout:
-    promotion = room.requested()
-    room.approve(promotion, room.approver)
-    promotions.execute(promotion.pk, actor=Actor.system("gatekeeper"))
-    return Rollout.objects.get(promotion=promotion)
-
 
 PAGES = [
     "", "models/", "models/reader/", "models/reader/versions/1/", "datasets/", "promotions/",
