@@ -15,6 +15,7 @@ from django.db.models import F, Q
 from kombu.exceptions import OperationalError
 
 from controlplane.core.clock import now
+from controlplane.core.errors import DomainError, Unavailable
 from controlplane.outbox.models import OutboxMessage
 
 logger = logging.getLogger(__name__)
@@ -63,8 +64,11 @@ def forget_done() -> int:
 def deliver(message_id: uuid.UUID | str) -> bool:
     """Run the task of a message unless it is done or running; return whether it ran.
 
+    A refusal is an answer (and stands in the ledger), so it ends the message; asking again would
+    not change it.
+
     Raises:
-        Exception: whatever the task raises; the message stays and is sent again later.
+        Exception: whatever else the task raises; the message stays and is sent again later.
     """
     message = _take(message_id)
     if message is None:
@@ -72,13 +76,26 @@ def deliver(message_id: uuid.UUID | str) -> bool:
     task = current_app.tasks[message.task]
     try:
         task.run(*message.args)
-    except Exception as error:
+    except DomainError as error:
+        if isinstance(error, Unavailable):
+            _put_back(message, error)
+            raise
+        logger.info("outbox_refused task=%s error=%s", message.task, error.message)
         OutboxMessage.objects.filter(pk=message.pk).update(
-            started_at=None, error=f"{type(error).__name__}: {error}"[:2000]
+            done_at=now(), error=error.message[:2000]
         )
+        return True
+    except Exception as error:
+        _put_back(message, error)
         raise
     OutboxMessage.objects.filter(pk=message.pk).update(done_at=now(), error="")
     return True
+
+
+def _put_back(message: OutboxMessage, error: Exception) -> None:
+    OutboxMessage.objects.filter(pk=message.pk).update(
+        started_at=None, error=f"{type(error).__name__}: {error}"[:2000]
+    )
 
 
 def _take(message_id: uuid.UUID | str) -> OutboxMessage | None:

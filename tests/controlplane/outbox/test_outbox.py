@@ -17,6 +17,7 @@ from django.db import transaction
 
 from controlplane.celery import app
 from controlplane.core.clock import now
+from controlplane.core.errors import Blocked
 from controlplane.outbox import services
 from controlplane.outbox.models import OutboxMessage
 
@@ -33,6 +34,11 @@ def note(*args: object) -> None:
 @shared_task(name="test.fail")
 def fail() -> None:
     raise RuntimeError("not yet")
+
+
+@shared_task(name="test.refuse")
+def refuse() -> None:
+    raise Blocked("The version is retired.")
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +74,14 @@ def test_a_task_that_fails_stays_and_is_tried_again_later() -> None:
     assert services.resend_waiting() == 0
     OutboxMessage.objects.update(sent_at=now() - timedelta(seconds=25))
     assert services.resend_waiting() == 1
+
+
+def test_a_refusal_is_an_answer_and_is_not_asked_for_again() -> None:
+    services.after_commit(refuse)
+    assert services.deliver(only_message().pk)
+    assert only_message().error == "The version is retired."
+    OutboxMessage.objects.update(sent_at=now() - timedelta(hours=1))
+    assert services.resend_waiting() == 0
 
 
 def test_a_task_whose_worker_died_is_taken_up_again() -> None:
