@@ -17,6 +17,7 @@ from deployments.states import ACTIVE_ROLLOUT_STATES
 from frontend import svg, words
 from frontend.presenters import history
 from frontend.presenters.rollout_charts import Chart, charts
+from frontend.presenters.rollout_guards import Guard, guards
 from registry.models import Review
 
 NO_FIGURES = queries.ArmFigures("", 0, 0, 0, 0.0, 0.0)
@@ -49,30 +50,11 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Guard:
-    name: str
-    now: str
-    limit: str
-    reading: str
-    icon: str
-    tone: str
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Banner:
     tone: str
     icon: str
     strong: str
     text: str
-
-
-_VERDICTS = {
-    "successful": ("ok", "ok", "inside its limit"),
-    "continue": ("wait", "mute", "not enough requests yet"),
-    "inconclusive": ("warn", "warn", "not enough data"),
-    "failed": ("bad", "bad", "beyond its limit"),
-}
 
 
 @dataclass
@@ -353,48 +335,7 @@ class RolloutPage:
 
     @property
     def guards(self) -> list[Guard]:
-        """The newest analysis as one row per guard of the plan."""
-        plan, found = self.record.plan["guard"], self.record.guard
-        icon, tone, verdict = _VERDICTS.get(str(found.get("verdict", "")), _VERDICTS["continue"])
-        rows = []
-        if self.record.strategy == "canary" and self.record.baseline_id:
-            low, high = found.get("low"), found.get("high")
-            change = f"{_points(low)} to {_points(high)}" if low and high else "no data"
-            limit = words.number(100 * float(plan["error_margin"]), digits=1, signed=True)
-            rows.append(
-                Guard(
-                    "Error rate against the live version",
-                    change,
-                    f"{limit} points",
-                    str(found.get("sentence", "")) or "Not judged yet.",
-                    icon,
-                    tone,
-                    verdict,
-                )
-            )
-        candidate = self.figures["candidate"]
-        hard = float(plan["hard_limit_share"])
-        enough = candidate.requests >= int(plan["hard_limit_requests"])
-        over = enough and candidate.error_share > hard
-        rows.append(
-            Guard(
-                "Failed requests",
-                words.number(100 * candidate.error_share, digits=2, unit="%")
-                if candidate.requests
-                else "no data",
-                f"{100 * hard:g}%",
-                f"{candidate.errors:,} of {candidate.requests:,} failed; judged from "
-                f"{int(plan['hard_limit_requests']):,} requests on.",
-                "bad" if over else "ok" if enough else "wait",
-                "bad" if over else "ok" if enough else "mute",
-                "beyond its limit"
-                if over
-                else "inside its limit"
-                if enough
-                else "not enough requests yet",
-            )
-        )
-        return rows
+        return guards(self.record, self.figures["candidate"])
 
     @property
     def guards_words(self) -> str:
@@ -446,10 +387,6 @@ def _joined(first: queries.ArmFigures, second: queries.ArmFigures) -> queries.Ar
         busier.p50_ms,
         busier.p95_ms,
     )
-
-
-def _points(share: str) -> str:
-    return words.number(100 * float(share), digits=1, signed=True)
 
 
 def is_current(revision: DeploymentRevision | None, rollout: Rollout) -> bool:
