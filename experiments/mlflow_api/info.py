@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.views.decorators.http import require_safe
 
 from experiments.mlflow_api import protocol
 
@@ -20,6 +21,7 @@ SERVER_INFO = {
 }
 
 
+@require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """Answer without a token: load balancers have none."""
     return HttpResponse("OK", content_type="text/plain")

@@ -65,7 +65,8 @@ def view(request: HttpRequest) -> HttpResponseBase:
     from werkzeug.test import run_wsgi_app
 
     environ = dict(request.META)
-    environ["wsgi.input"] = request.environ["wsgi.input"]  # type: ignore[attr-defined]
+    # Through Django's request, which reads no further than the announced length.
+    environ["wsgi.input"] = request
     environ["SCRIPT_NAME"] = ""
     environ["PATH_INFO"] = request.path
     environ["gatehouse.actor"] = protocol.actor_of(request)

@@ -11,14 +11,22 @@ import binascii
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    UnreadablePostError,
+)
 from django.views.decorators.csrf import csrf_exempt
 
 from controlplane.accounts import tokens
 from controlplane.accounts.models import Workspace
+from controlplane.api.refusals import record_at_door
 from controlplane.core.actor import Actor
 from controlplane.core.errors import (
     Conflict,
@@ -33,6 +41,7 @@ WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 Parameters = ParamSpec("Parameters")
 View = Callable[Concatenate[HttpRequest, Parameters], HttpResponseBase]
 _log = logging.getLogger(__name__)
+_LONGEST_IGNORED_BODY_BYTES = 2**20
 _HOW_TO_SIGN_IN = (
     "Set MLFLOW_TRACKING_TOKEN to an API token, or MLFLOW_TRACKING_USERNAME and "
     "MLFLOW_TRACKING_PASSWORD to a user name and an API token."
@@ -109,11 +118,14 @@ def door(*methods: str) -> Callable[[View[Parameters]], View[Parameters]]:
                 enter(request)
                 return view(request, *args, **kwargs)
             except DomainError as raised:
+                record_at_door(request, raised)
                 return refusal(raised)
             except Exception:
                 request_id = request_id_of(request)
                 _log.exception("mlflow_door_failed request_id=%s path=%s", request_id, request.path)
                 return unexpected(request_id)
+            finally:
+                _read_rest(request)
 
         return cast("View[Parameters]", wrapper)
 
@@ -240,6 +252,19 @@ def whole_number(sent: Mapping[str, Any], name: str, *, default: int, largest: i
 def answer(body: Mapping[str, Any] | None = None) -> HttpResponse:
     """Return 200 with a JSON body."""
     return HttpResponse(json.dumps(body or {}), content_type="application/json")
+
+
+def _read_rest(request: HttpRequest) -> None:
+    """Read what is left of a short body that nobody wanted.
+
+    Otherwise the server closes the connection after its answer, and a client that keeps
+    connections loses its next request. A long body is not worth it.
+    """
+    announced = request.META.get("CONTENT_LENGTH") or "0"
+    if 0 < int(announced) <= _LONGEST_IGNORED_BODY_BYTES:
+        with suppress(UnreadablePostError):
+            while request.read(65_536):
+                pass
 
 
 @lru_cache(maxsize=1000)
