@@ -200,14 +200,19 @@ def line_chart(
             )
         )
     for mark in marks:
+        if not x_low <= mark.x <= x_high:
+            continue
+        # Near the right edge the words stand before their line, so that none are cut off.
+        is_late = px(mark.x) > right - 60
         parts.append(
             format_html(
                 '<path class="ax" stroke-dasharray="1 3" d="M{} {}V{}"/>'
-                '<text x="{}" y="{}">{}</text>',
+                '<text class="{}" x="{}" y="{}">{}</text>',
                 _n(px(mark.x)),
                 _n(top),
                 _n(bottom),
-                _n(px(mark.x) + 4),
+                "end" if is_late else "start",
+                _n(px(mark.x) + (-4 if is_late else 4)),
                 _n(bottom - 5),
                 mark.words,
             )
@@ -240,7 +245,9 @@ def nice_ticks(low: float, high: float, *, about: int = 4) -> list[float]:
     if not math.isfinite(low) or not math.isfinite(high):
         raise ValueError("A chart needs finite numbers.")
     if high <= low:
-        high = low + (abs(low) * 0.1 or 1.0)
+        # One value alone stands in the middle, nothing at all at the bottom.
+        pad = abs(low) * 0.05
+        low, high = (low - pad, high + pad) if pad else (0.0, 1.0)
     rough = (high - low) / max(1, about)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)

@@ -29,7 +29,8 @@ def plan_steps(plan: Mapping[str, Any]) -> list[PlanStep]:
         if is_last:
             how = "all at once" if len(shares) == 1 else "the rest"
         else:
-            how = f"of requests for {hold}" + (f", at least {least:,} requests" if least else "")
+            waits = f" for {hold}" if plan.get("step_seconds") else ""
+            how = f"of requests{waits}" + (f", at least {least:,} of them" if least else "")
         steps.append(PlanStep(f"{share / 100:g}%", how))
     bake = float(plan.get("bake_seconds", 0))
     if bake:

@@ -16,7 +16,7 @@ from deployments.models import Rollout
 from frontend import svg, words
 
 LONGEST = timedelta(hours=6)
-POINTS = 60
+POINTS = 40
 
 
 class ArmWords(Protocol):
