@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -48,7 +49,8 @@ _GRANTED = {
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one route. ``fill`` gives the address's variables, ``body`` what is sent."""
+    """One method of one route. ``fill`` gives the address's variables, ``body`` what is sent,
+    as JSON or a form, or with ``is_upload`` as multipart."""
 
     route: str
     method: str
@@ -56,6 +58,7 @@ class Row:
     fill: Callable[[World], Mapping[str, Any]] = lambda world: {}
     body: Callable[[World], Mapping[str, Any]] | None = None
     address: str = ""
+    is_upload: bool = False
 
     def path(self, world: World) -> str:
         """Return an address that this route answers."""
@@ -114,10 +117,20 @@ def make_world(space: Workspace, **records: Any) -> World:
     return World(space=space, people=people, clients=clients, records=records)
 
 
-def ask(world: World, role: str, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+def ask(
+    world: World,
+    role: str,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    *,
+    is_upload: bool = False,
+) -> Any:
     """Send the request as that role, through the door that the address belongs to."""
     door = "token" if is_for_tokens(path) else "session"
     client = world.clients[role, door]
+    if is_upload:
+        return client.post(path, body)
     content: dict[str, Any] = {}
     if method != "GET":
         is_json = door == "token"
@@ -162,6 +175,4 @@ def _browser(user: User) -> Client:
 
 
 def _form(body: Mapping[str, Any]) -> str:
-    from urllib.parse import urlencode
-
     return urlencode(body, doseq=True)

@@ -33,6 +33,7 @@ def build() -> World:
         promotions.request(second, staging, actor=room.engineer).pk,
         actor=Actor.system("test"),
     )
+    run_id = _run(room)
     return make_world(
         room.workspace,
         model=model,
@@ -43,7 +44,8 @@ def build() -> World:
         dataset=_dataset(room),
         critical_policy=policies.default_source("critical"),
         job=_job(room),
-        run_id=_run(room),
+        run_id=run_id,
+        experiment_id=_experiment_of(run_id, room),
         event=Event.objects.filter(workspace=room.workspace.pk).order_by("at").first(),
         grant_id=make.give(make.person(workspace=room.workspace), "viewer", room.workspace),
     )
@@ -72,6 +74,10 @@ def _job(room: Room) -> Job:
         owner=owner,
         created_by=owner,
     )
+
+
+def _experiment_of(run_id: str, room: Room) -> int:
+    return runs.get(run_id, actor=room.engineer, workspace=room.workspace).experiment_id
 
 
 def _run(room: Room) -> str:

@@ -108,6 +108,18 @@ ROWS = [
     ),
     Row(f"{V1}audit/integrity/", "GET", LISTS),
     Row(f"{V1}jobs/", "GET", LISTS),
+    Row(
+        f"{V1}jobs/",
+        "POST",
+        # Who may contribute is told that the source was never uploaded.
+        answers(403, anonymous=401, stranger=404, ml_engineer=400, ci=400),
+        body=lambda world: {
+            "kind": "training",
+            "queue": "cpu",
+            "name": "fit",
+            "spec": {"command": ["python", "fit.py"]},
+        },
+    ),
     Row(f"{V1}jobs/<uuid:job_id>/", "GET", SEES, fill=_job),
     Row(f"{V1}jobs/<uuid:job_id>/log/", "GET", SEES, fill=_job),
     Row(f"{V1}jobs/<uuid:job_id>/attempts/", "GET", SEES, fill=_job),

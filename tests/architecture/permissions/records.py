@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.core.files.uploadedfile import SimpleUploadedFile
+
 from tests import make
 from tests.architecture.permission_table import Row, World, answers
 from tests.architecture.permissions.kernel import LISTS, SEES, V1
@@ -40,9 +42,10 @@ ROWS = [
     Row(
         f"{V1}datasets/<str:name>/versions/",
         "POST",
-        # Who may contribute gets as far as the missing upload.
-        answers(403, anonymous=401, stranger=404, ml_engineer=415, ci=415),
+        answers(403, anonymous=401, stranger=404, **CONTRIBUTES),
         fill=_dataset,
+        body=lambda world: {"file": SimpleUploadedFile("more.csv", b"a,b\n5,6\n")},
+        is_upload=True,
     ),
     Row(f"{V1}datasets/<str:name>/versions/<int:number>/", "GET", SEES, fill=_dataset),
     Row(f"{V1}models/", "GET", LISTS),

@@ -31,8 +31,10 @@ ROWS = [
     Row(
         f"{V1}training/",
         "POST",
-        # Who may contribute gets as far as the missing upload.
-        answers(403, anonymous=401, stranger=404, ml_engineer=415, ci=415),
+        # Who may contribute is told what is missing.
+        answers(403, anonymous=401, stranger=404, ml_engineer=400, ci=400),
+        body=lambda world: {"spec": "{}"},
+        is_upload=True,
     ),
     Row(f"{V1}runs/", "GET", IN_A_ROLE),
     Row(f"{V1}runs/<str:run_id>/", "GET", SEES, fill=_run),
