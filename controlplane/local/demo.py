@@ -73,12 +73,15 @@ def _run(installation: Installation, *, stays: bool) -> int:
         if supervisor.is_running():
             raise SetupError(_already_running())
         supervisor.wait_while_shutting_down()
+        was_killed = (home.run / "supervisord.pid").exists()
         leftovers.end(home, postgres_data=installation.postgres.data)
+        # What was killed a moment ago may still be letting go of its port.
+        patience = 5.0 if was_killed else 0.0
         for name, port in (
             ("PORT", installation.ports.web),
             ("GATEWAY_PORT", installation.ports.gateway),
         ):
-            _require_free(name, port)
+            _require_free(name, port, patience_seconds=patience)
         try:
             _start(installation, supervisor, dies_with_us=stays)
             has_played = play(installation, supervisor)
@@ -234,16 +237,22 @@ def _ports() -> Ports:
     return Ports(web=port("PORT", "8000"), gateway=port("GATEWAY_PORT", "8100"))
 
 
-def _require_free(name: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise SetupError(
-                f"Port {port} cannot be used ({error.strerror}): free it, or choose another one "
-                f"with {name}=…"
-            ) from error
+def _require_free(name: str, port: int, *, patience_seconds: float) -> None:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise SetupError(
+                        f"Port {port} cannot be used ({error.strerror}): free it, or choose "
+                        f"another one with {name}=…"
+                    ) from error
+                time.sleep(0.1)
+            else:
+                return
 
 
 if __name__ == "__main__":

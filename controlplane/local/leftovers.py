@@ -8,7 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+from controlplane.local.errors import SetupError
 from controlplane.local.home import Home
+
+_PATIENCE_SECONDS = 30
 
 
 def end(home: Home, *, postgres_data: Path) -> int:
@@ -19,27 +22,46 @@ def end(home: Home, *, postgres_data: Path) -> int:
     do: the system hands them out again.
     """
     marker = f"GATEHOUSE_HOME={home.folder}".encode()
-    ours = [pid for pid in _pids() if marker in _environment(pid)]
-    for pid in ours:
-        _kill(pid, signal.SIGKILL)
+    ended = 0
+    # Again until there are none: one that is killed late may start another in between.
+    while ours := [pid for pid in _pids() if marker in _environment(pid)]:
+        for pid in ours:
+            _kill(pid, signal.SIGKILL)
+        _wait_for_end(ours)
+        ended += len(ours)
     postmaster = _postmaster(postgres_data)
     if postmaster is not None:
         # Not SIGKILL: its children would have to notice first.
         _kill(postmaster, signal.SIGINT)
-        ours.append(postmaster)
-    deadline = time.monotonic() + 20
-    while any(map(is_alive, ours)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return len(ours)
+        _wait_for_end([postmaster])
+        ended += 1
+    return ended
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process does anything: a zombie, whose parent has not looked yet, does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state != "Z"
+    """Whether the process still does or holds anything.
+
+    A zombie does not. But the first thread of a dying process is a zombie before the others have
+    let go of its files.
+    """
+    states = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            states.append(thread.read_text().rpartition(")")[2].split()[0])
+    return any(state not in {"Z", "X"} for state in states)
+
+
+def _wait_for_end(pids: list[int]) -> None:
+    """Return when all are gone.
+
+    Raises:
+        SetupError: one survives, which takes a kernel that is stuck.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        if time.monotonic() > deadline:
+            raise SetupError(f"Processes of an earlier start do not end: {alive}.")
+        time.sleep(0.05)
 
 
 def _pids() -> list[int]:

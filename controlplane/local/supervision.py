@@ -53,6 +53,10 @@ def process_command(
     return [*launch, "--death-signal", str(int(signal.SIGKILL)), "--", *program]
 
 
+class SupervisorGone(SetupError):
+    """The supervisor does not answer: it was stopped or killed."""
+
+
 class Supervisor:
     """The running supervisor of one clone."""
 
@@ -66,7 +70,7 @@ class Supervisor:
             return False
         try:
             self._call("getState")
-        except (OSError, xmlrpc.client.Fault):
+        except (SupervisorGone, xmlrpc.client.Fault):
             # A fault is its answer while it shuts down.
             return False
         return True
@@ -178,7 +182,7 @@ class Supervisor:
             pid = self.pid()
             self._stop_all_but_servers()
             self._call("shutdown")
-        except (OSError, xmlrpc.client.Fault):
+        except (SupervisorGone, xmlrpc.client.Fault):
             # It is gone, or was told to stop by somebody else.
             self.wait_while_shutting_down()
             return
@@ -209,6 +213,9 @@ class Supervisor:
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             return getattr(proxy.supervisor, method)(*arguments)
+        except OSError as error:
+            log = self.home.log / "supervisord.log"
+            raise SupervisorGone(f"The supervisor has ended. Log: {log}") from error
         finally:
             transport.close()
 
