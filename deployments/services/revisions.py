@@ -85,6 +85,11 @@ def append(
     return revision
 
 
+def note_routing(revision: DeploymentRevision, routing_revision: int) -> None:
+    """Remember the routing table that carries the revision: gateways acknowledge by its number."""
+    DeploymentRevision.objects.filter(pk=revision.pk).update(routing_revision=routing_revision)
+
+
 def settle(deployment: Deployment, live: ModelVersion | None, *, actor: Actor) -> None:
     """Tell the registry what is live and where a rollback may go."""
     evidence.set_in_use(

@@ -103,7 +103,9 @@ def advance(rollout_id: int, *, actor: Actor, expected_step: int | None = None) 
         Conflict: the rollout is at another step than the one the person saw.
     """
     rollout = _locked(rollout_id)
-    _require_step(rollout, expected_step)
+    with workflow.refusals("rollout.advance", actor=actor, obj=rollout):
+        access.require(actor, "operate", rollout)
+        _require_step(rollout, expected_step)
 
     def blockers() -> list[str]:
         if rollout.step + 1 >= len(rollout.plan["steps_basis_points"]):
@@ -144,8 +146,8 @@ def resume(rollout_id: int, *, actor: Actor) -> Rollout:
 def roll_back(rollout_id: int, *, actor: Actor, reason: str, cause: str = "rollback") -> Rollout:
     """All requests go to the version from before; nothing is prepared, for it is still warm."""
     rollout = _locked(rollout_id)
-    if not reason.strip():
-        raise Invalid("Say why it goes back.", fields={"reason": ["Say why it goes back."]})
+    with workflow.refusals("rollout.roll_back", actor=actor, obj=rollout):
+        _require_reason(reason)
     return _start_rollback(rollout, actor=actor, reason=reason, cause=cause)
 
 
@@ -168,8 +170,7 @@ def roll_back_deployment(
     )
     with workflow.refusals("deployment.roll_back", actor=actor, obj=deployment):
         access.require(actor, "operate", deployment)
-        if not reason.strip():
-            raise Invalid("Say why it goes back.", fields={"reason": ["Say why it goes back."]})
+        _require_reason(reason)
     active = deployment.rollouts.filter(
         state__in=["preparing", "running", "paused", "baking"]
     ).first()
@@ -179,7 +180,8 @@ def roll_back_deployment(
         return deployment
     now = revisions.current(deployment)
     live = now.stable if now else None
-    target = _rollback_target(deployment, live, to_version)
+    with workflow.refusals("deployment.roll_back", actor=actor, obj=deployment):
+        target = _rollback_target(deployment, live, to_version)
 
     def blockers() -> list[str]:
         return [] if target else [f"{deployment} has no earlier version to go back to."]
@@ -193,7 +195,7 @@ def roll_back_deployment(
         reason=reason,
         facts={"from": live.number if live else None, "to": target.number if target else None},
     )
-    revisions.append(
+    revision = revisions.append(
         deployment,
         stable=target,
         salt=secrets.token_hex(8),
@@ -202,7 +204,7 @@ def roll_back_deployment(
         reason=reason,
     )
     revisions.settle(deployment, target, actor=actor)
-    routing.publish()
+    revisions.note_routing(revision, routing.publish().revision)
     return deployment
 
 
@@ -417,7 +419,7 @@ def _publish(rollout: Rollout, revision: Any) -> None:
     rollout.routing_revision = row.revision
     rollout.save(update_fields=["routing_revision", "updated_at"])
     if revision is not None:
-        type(revision).objects.filter(pk=revision.pk).update(routing_revision=row.revision)
+        revisions.note_routing(revision, row.revision)
 
 
 def _deployment_of(model: Model, environment: Environment, *, actor: Actor) -> Deployment:
@@ -451,6 +453,11 @@ def _rollback_target(
             return version
     known = ", ".join(str(version.number) for version in choices) or "none"
     raise Invalid(f"Version {to_version} is not in the rollback set; there are: {known}.")
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Invalid("Say why it goes back.", fields={"reason": ["Say why it goes back."]})
 
 
 def _require_step(rollout: Rollout, expected: int | None) -> None:
