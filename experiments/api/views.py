@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -70,21 +71,22 @@ class Training(APIView):
         own = {name: body.pop(name) for name in _OWN_FIELDS & set(body)}
         source = _file(request, "source")
         resources = {key: own[key] for key in ("timeout_seconds", "memory_mb") if key in own}
-        stored = training.upload_source(
-            workspace, source.chunks(), limit_bytes=settings.UPLOAD_LIMIT_BYTES
-        )
+        # Read before the source is stored: what cannot be run is not kept.
         parsed = specs.parse(
             {
                 **body,
                 "lock": _lock_of(request),
-                "source": {"kind": "tar", "sha256": stored.sha256},
+                "source": None,
                 "resources": {**body.get("resources", {}), **resources},
             }
+        )
+        stored = training.upload_source(
+            workspace, source.chunks(), limit_bytes=settings.UPLOAD_LIMIT_BYTES
         )
         job = training.start(
             actor=actor,
             workspace=workspace,
-            spec=parsed,
+            spec=replace(parsed, source=specs.TarSource(stored.sha256)),
             name=str(own.get("name") or "training"),
             experiment=str(own.get("experiment") or "Default jobs"),
             queue=str(own.get("queue") or "cpu"),

@@ -13,13 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from controlplane.access import services as access
 from controlplane.accounts.models import Workspace
 from controlplane.api.idempotency import once_per_key
 from controlplane.api.pagination import NewestFirst
 from controlplane.api.parsing import form_of, valid
 from controlplane.core.actor import Actor
-from controlplane.core.errors import Invalid, NotFound
+from controlplane.core.errors import NotFound
 from registry import blobs, queries
 from registry.api import serializers as shapes
 from registry.services import datasets, environments, models
@@ -79,13 +78,13 @@ class DatasetVersions(APIView):
     def post(self, request: Request, name: str) -> Response:
         """Upload the files of a new version. It is profiled, and seals itself."""
         workspace = here(request)
-        access.require(Actor.from_request(request), "contribute", workspace)
         uploads = request.FILES.getlist("file")
-        if not uploads:
-            raise Invalid(
-                "Send at least one file in the field “file”.",
-                fields={"file": ["Send at least one file."]},
-            )
+        datasets.require_may_register(
+            actor=Actor.from_request(request),
+            workspace=workspace,
+            name=name,
+            paths=[upload.name or "" for upload in uploads],
+        )
         files = [
             datasets.UploadedFile(
                 upload.name or "",

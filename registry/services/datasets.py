@@ -31,6 +31,18 @@ class UploadedFile:
     blob: blobs.StoredBlob
 
 
+def require_may_register(
+    *, actor: Actor, workspace: Workspace, name: str, paths: Sequence[str]
+) -> None:
+    """Return when a version with files of these names could be registered; refusals are recorded.
+
+    Doors ask this before they store what arrives, so that nothing is kept for nobody.
+    """
+    with workflow.refusals("dataset.register", actor=actor, obj=_named(workspace, name)):
+        access.require(actor, "contribute", workspace)
+        _require_names(name, paths)
+
+
 def register_version(
     *,
     actor: Actor,
@@ -47,15 +59,10 @@ def register_version(
     Raises:
         Invalid: the name, a path, or the number of files cannot be used.
     """
-    target = audit.ObjectRef("dataset", name[:100], name[:100], workspace.pk)
+    target = _named(workspace, name)
     with workflow.refusals("dataset.register", actor=actor, obj=target), transaction.atomic():
         access.require(actor, "contribute", workspace)
-        if not _NAME.match(name):
-            raise Invalid(
-                f"{name!r} cannot name a dataset: use letters, digits, dot, hyphen and underscore.",
-                fields={"name": ["Use letters, digits, dot, hyphen and underscore."]},
-            )
-        _require_files(files)
+        _require_names(name, [file.path for file in files])
         user = accountable_user(actor)
         Dataset.objects.get_or_create(
             workspace=workspace, name=name, defaults={"owner": user, "description": description}
@@ -185,10 +192,21 @@ def files_of(version: DatasetVersion) -> list[ArtifactBlob]:
     )
 
 
-def _require_files(files: Sequence[UploadedFile]) -> None:
-    if not files:
-        raise Invalid("A dataset version needs at least one file.")
-    paths = [file.path for file in files]
+def _named(workspace: Workspace, name: str) -> audit.ObjectRef:
+    return audit.ObjectRef("dataset", name[:100], name[:100], workspace.pk)
+
+
+def _require_names(name: str, paths: Sequence[str]) -> None:
+    if not _NAME.match(name):
+        raise Invalid(
+            f"{name!r} cannot name a dataset: use letters, digits, dot, hyphen and underscore.",
+            fields={"name": ["Use letters, digits, dot, hyphen and underscore."]},
+        )
+    if not paths:
+        raise Invalid(
+            "Send at least one file in the field “file”.",
+            fields={"file": ["Send at least one file."]},
+        )
     for path in paths:
         if not _PATH.match(path) or path in {".", ".."}:
             raise Invalid(
