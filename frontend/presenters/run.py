@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -18,8 +19,9 @@ from controlplane.jobs.models import Job
 from controlplane.workflow import services as workflow
 from experiments import queries
 from experiments.queries import ENDED, Metric, Run
-from frontend import svg, words
+from frontend import words
 from frontend.forms.promotions import ReasonForm
+from frontend.presenters import run_charts
 from frontend.presenters.acts import Act
 from frontend.presenters.jobs import local_day
 from frontend.presenters.model import Fact
@@ -60,6 +62,7 @@ class MetricPanel:
     name: str
     words: str
     chart: SafeString
+    figure: dict[str, Any] | None
 
 
 @dataclass
@@ -150,15 +153,23 @@ class RunPage:
         if self.record is None:
             return []
         newest = self.record.metrics[:CHARTS]
-        histories = (
-            {item.key: queries.metric_history(self.record.id, item.key) for item in newest}
-            if any(item.step for item in newest)
-            else {}
-        )
-        return [
-            MetricPanel(item.key, _value(item), _chart(item.key, histories.get(item.key, [])))
-            for item in newest
-        ]
+        has_steps = any(item.step for item in newest)
+        panels = []
+        for item in newest:
+            history = queries.metric_history(self.record.id, item.key) if has_steps else []
+            points = run_charts.points_of(history)
+            panels.append(
+                MetricPanel(
+                    name=item.key,
+                    words=_value(item),
+                    chart=run_charts.picture(item.key, points),
+                    # What renews itself every second stays a picture.
+                    figure=run_charts.figure(item.key, points)
+                    if points and not self.is_active
+                    else None,
+                )
+            )
+        return panels
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
@@ -331,17 +342,3 @@ def _stage(name: str, said: str, *, passed: bool, now: bool, failed: bool = Fals
 
 def _value(item: Metric) -> str:
     return "not a number" if item.value is None else f"{item.value:.4g}".replace("-", "−")
-
-
-def _chart(key: str, history: list[Metric]) -> SafeString:
-    points = [(float(item.step), item.value) for item in history if item.value is not None]
-    if len({step for step, _ in points}) < 2:
-        return SafeString("")
-    first, last = points[0][0], points[-1][0]
-    return svg.line_chart(
-        [svg.Line("candidate", points)],
-        label=f"{key} from step {first:g} to {last:g}, now {points[-1][1]:.4g}",
-        y_words=lambda y: f"{y:.3g}",
-        x_words=[(first, f"{first:g}"), (last, f"step {last:g}")],
-        height=170,
-    )

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from controlplane.core.actor import Actor
 from deployments.models import Rollout
+from experiments.services import runs
 from registry.services import promotions
 from tests import make
 from tests.rooms import Room
@@ -168,3 +170,30 @@ def test_an_address_of_the_mlflow_client_arrives_after_signing_in(
     page.click("button[type=submit]")
     page.wait_for_url("**/models/reader/versions/1/")
     page.context.close()
+
+
+def test_a_finished_runs_chart_is_drawn_under_the_policy_in_both_themes(
+    room: Room, visit: Any
+) -> None:
+    run_id = runs.create(
+        workspace=room.workspace, experiment_name="digits", run_name="forest", actor=room.engineer
+    )
+    with connection.cursor() as cursor:
+        for step in range(30):
+            cursor.execute(
+                "INSERT INTO mlflow.metrics (key, value, timestamp, run_uuid, step, is_nan) "
+                "VALUES ('loss', %s, 1, %s, %s, false)",
+                [1 / (step + 1), run_id, step],
+            )
+        cursor.execute(
+            "INSERT INTO mlflow.latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+            "VALUES ('loss', 0.03, 1, 29, false, %s)",
+            [run_id],
+        )
+    reader = visit(room.approver)
+    page = reader.go(f"runs/{run_id}/")
+    page.wait_for_selector("figure[data-ready] .plot .main-svg")
+    line = "document.querySelector('.plot .scatterlayer .js-line').style.stroke"
+    before = page.evaluate(line)
+    page.keyboard.press("t")
+    page.wait_for_function(f"{line} !== '{before}'")

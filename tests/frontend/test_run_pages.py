@@ -10,15 +10,21 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from plotly import graph_objects
+from plotly.offline import get_plotlyjs_version
 
 from controlplane.core.clock import now
 from controlplane.jobs import folders, kinds, services, spec
 from controlplane.jobs.models import Job, Worker
+from experiments.queries import Metric
 from experiments.services import runs
+from frontend.presenters import run_charts
 from frontend.presenters.run import lines
 from tests.frontend.page_tools import HTMX, SignIn, at, text_of
 from tests.rooms import Room
 
+ROOM = Path(__file__).resolve().parents[2]
+PLOTLY = ROOM / "frontend" / "static" / "vendor" / "plotly-basic.min.js"
 pytestmark = pytest.mark.django_db(databases=["default", "ledger"])
 
 
@@ -167,7 +173,7 @@ def test_a_run_is_listed_with_its_metrics_and_shows_them_over_steps(
     assert "0.972" in listed
     assert "No run matches" in text_of(client.get(at(room, "runs/?q=zzz")))
     page = text_of(client.get(at(room, f"runs/{run_id}/")))
-    assert "accuracy from step 0 to step 2, now 0.972" in page.replace("to 2", "to step 2")
+    assert "accuracy from step 0 to 2, now 0.972" in page
     assert "<code>n_estimators</code>" in page
     answer = client.get(at(room, f"jobs/{job.pk}/"))
     assert answer["Location"] == at(room, f"runs/{run_id}/")
@@ -204,3 +210,30 @@ def test_log_lines_are_told_without_terminal_codes(
     content: bytes, said: list[tuple[str, str]]
 ) -> None:
     assert [(line.text, line.tone) for line in lines(content)] == said
+
+
+def test_a_chart_is_data_that_plotly_accepts() -> None:
+    history = [Metric("loss", 1 / (step + 1), step, now()) for step in range(3)]
+    figure = run_charts.figure("loss", run_charts.points_of(history))
+    assert list(graph_objects.Figure(figure).data[0].y) == [1.0, 0.5, 1 / 3]
+
+
+def test_the_charts_that_pages_draw_are_those_of_the_library_that_tests_check() -> None:
+    drawn = re.search(r"plotly.js[^v]*v(\d+\.\d+\.\d+)", PLOTLY.read_text()[:400])
+    assert drawn
+    assert drawn[1] == get_plotlyjs_version()
+
+
+def test_a_long_history_is_thinned_and_keeps_its_peaks() -> None:
+    points = [(float(step), 0.0) for step in range(50_000)]
+    points[31_337] = (31_337.0, 9.0)
+    points[40_001] = (40_001.0, -9.0)
+    thin = run_charts.thinned(points)
+    assert len(thin) <= run_charts.MOST_POINTS
+    assert {points[31_337], points[40_001]} <= set(thin)
+    assert thin == sorted(thin)
+
+
+def test_one_value_is_a_number_and_no_chart() -> None:
+    assert run_charts.points_of([Metric("accuracy", 0.9, 0, now())]) == []
+    assert run_charts.picture("accuracy", []) == ""
