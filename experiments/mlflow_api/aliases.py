@@ -7,7 +7,7 @@ the address of the promotion request that stands for its wish.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
@@ -72,7 +72,8 @@ def _get(request: HttpRequest) -> HttpResponseBase:
     model = registry.model_of(request, sent)
     name = text(sent, "alias", required=True)
     actor = protocol.actor_of(request)
-    version = _resolve(model, name)
+    uses = answers.pointers([model])
+    version = _resolve(model, name, uses)
     if version is None:
         if _SEMANTIC.match(name):
             raise NotFound(_no_such_semantic_version(model, name))
@@ -86,16 +87,12 @@ def _get(request: HttpRequest) -> HttpResponseBase:
             obj=audit.ref(model),
             after={"alias": name, "version": version.number},
         )
-    return protocol.answer({"model_version": _version_json(version, model)})
-
-
-def _version_json(version: ModelVersion, model: Model) -> dict[str, Any]:
-    uses = answers.pointers([model])
-    return answers.version_json(
+    body = answers.version_json(
         version,
         stage=answers.stage_of(version, uses),
-        aliases=[item.alias for item in uses if item.version_id == version.pk and item.alias],
+        aliases=[item.alias for item in uses if item.version_id == version.pk],
     )
+    return protocol.answer({"model_version": body})
 
 
 def _set(request: HttpRequest) -> HttpResponseBase:
@@ -187,12 +184,12 @@ def _guarding(model: Model, name: str) -> Environment | None:
     return Environment.objects.filter(workspace=model.workspace_id, guarded_alias=name).first()
 
 
-def _resolve(model: Model, name: str) -> ModelVersion | None:
+def _resolve(model: Model, name: str, uses: Sequence[answers.Pointer]) -> ModelVersion | None:
     """Return the version an alias names. The model is visible, hence its versions are."""
     versions = answers.readable_versions().filter(model=model)
     if name.lower() == "latest":
         return versions.filter(state=ModelVersion.State.SEALED).order_by("-number").first()
-    for pointer in answers.pointers([model]):
+    for pointer in uses:
         if pointer.alias == name:
             return versions.filter(pk=pointer.version_id).first()
     if numbered := _NUMBERED.match(name):
