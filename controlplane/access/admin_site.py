@@ -45,6 +45,7 @@ class GatehouseAdminSite(AdminSite):
     site_header = "Gatehouse administration"
     site_title = "Gatehouse"
     index_title = "People and access"
+    index_template = "service_admin/index.html"
     final_catch_all_view = False
     enable_nav_sidebar = False
 
