@@ -101,7 +101,7 @@ def row(job: Job, workspace_key: str, *, why: str = "") -> JobRow:
         worker=job.worker,
         attempt=max(1, job.attempt),
         max_attempts=job.max_attempts,
-        waited=now - job.created_at,
+        waited=timedelta(seconds=round((now - job.created_at).total_seconds())),
         since_words=f"for {words.duration(now - began)}" if began else "starting",
         why=why,
         words=said,
@@ -123,7 +123,7 @@ def _why(job: Job, workers: list[Worker], running: list[Job]) -> str:
     slots = sum(worker.slots for worker in mine)
     busy = sum(1 for other in running if other.worker in {worker.name for worker in mine})
     if busy >= slots:
-        return f"all {slots} places are taken"
+        return "the only place is taken" if slots == 1 else f"all {slots} places are taken"
     return f"attempt {job.attempt + 1} is about to start" if job.attempt else "about to start"
 
 

@@ -78,7 +78,7 @@ def test_the_board_says_why_a_job_waits(room: Room, browser: SignIn) -> None:
 
     becomes(queued(room, name="the other"), "running")
     board = text_of(client.get(at(room, "queue/"), headers=HTMX))
-    assert "all 1 places are taken" in board
+    assert "the only place is taken" in board
     assert "for 1 min 15 s" in board
     assert "<html" not in board
 
