@@ -63,9 +63,11 @@ def play(cast: Cast) -> None:
         others = pool.submit(training.train_side_by_side, cast, SECOND, THIRD)
         put_live(cast, first)
         scanner = live.scanner(cast)
-        live.read_first_digits(scanner, live.not_yet_read(cast, digits))
+        live.read_first_digits(scanner, live.not_yet_read(cast, scanner, digits))
         second, third = others.result()
-    canary.play(cast, second, scanner, fresh=live.not_yet_read(cast, digits), replay=digits)
+    canary.play(
+        cast, second, scanner, fresh=live.not_yet_read(cast, scanner, digits), replay=digits
+    )
     leave_waiting(cast, third)
     verify_ledger()
 

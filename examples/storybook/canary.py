@@ -44,6 +44,10 @@ def _expose(
         lambda: _started(cast, promotion),
         seconds=_GUARD_SECONDS,
     )
+    if rollout["state"] != "running":
+        raise StoryError(
+            f"The canary is {rollout['state']} before the second scanner came: {rollout['message']}"
+        )
     share = rollout["share_basis_points"] / 100
     cast.ci.says(f"canary: {share:g} % of requests reach version {rollout['version']}")
     if fresh:

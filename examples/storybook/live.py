@@ -43,8 +43,8 @@ def scanner(cast: Cast) -> Scanner:
     return opened
 
 
-def not_yet_read(cast: Cast, digits: list[Digit]) -> list[Digit]:
-    """Return the digits that no captured request has carried yet: each is asked exactly once."""
+def not_yet_read(cast: Cast, scanner: Scanner, digits: list[Digit]) -> list[Digit]:
+    """Return the digits that no request has carried yet, now or in an interrupted story."""
     try:
         rows = cast.engineer.call.pages(f"deployments/{DEPLOYMENT}/predictions")
         seen = {row["request_id"] for row in rows}
@@ -52,6 +52,7 @@ def not_yet_read(cast: Cast, digits: list[Digit]) -> list[Digit]:
         if problem.status != 404:  # before the first rollout there is no deployment
             raise
         seen = set()
+    seen |= scanner.sent  # the newest may still be on their way into the database
     return [digit for digit in digits if digit.id not in seen]
 
 

@@ -65,6 +65,7 @@ class Scanner:
 
     def __init__(self, gateway_url: str, deployment: str, token: str) -> None:
         self._address = f"{gateway_url}/{deployment}"
+        self.sent: set[str] = set()
         # Straight to our own machine, whatever proxy the shell names.
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False
@@ -110,6 +111,8 @@ class Scanner:
 
     def _ask(self, digit: Digit, gain: float, prefix: str) -> httpx.Response | None:
         """Return the answer, or None when there was none."""
+        request_id = f"{prefix}{digit.id}"
+        self.sent.add(request_id)
         try:
             return self._http.post(
                 f"{self._address}/invocations",
@@ -117,7 +120,7 @@ class Scanner:
                 headers={
                     # The same image always reaches the same version while shares stay.
                     "Gatehouse-Unit": digit.id,
-                    "Gatehouse-Request-Id": f"{prefix}{digit.id}",
+                    "Gatehouse-Request-Id": request_id,
                 },
             )
         except httpx.TransportError:
