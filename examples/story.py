@@ -65,9 +65,12 @@ def play(cast: Cast) -> None:
         scanner = live.scanner(cast)
         live.read_first_digits(scanner, live.not_yet_read(cast, scanner, digits))
         second, third = others.result()
-    canary.play(
-        cast, second, scanner, fresh=live.not_yet_read(cast, scanner, digits), replay=digits
-    )
+        Review(cast).evaluate(second)
+        # The last evaluation needs nothing of the canary but the version that is live beside it.
+        evaluated = pool.submit(Review(cast).evaluate, third)
+        fresh = live.not_yet_read(cast, scanner, digits)
+        canary.play(cast, second, scanner, fresh=fresh, replay=digits)
+        evaluated.result()
     leave_waiting(cast, third)
     verify_ledger()
 
@@ -85,9 +88,7 @@ def put_live(cast: Cast, version: int) -> None:
 
 def leave_waiting(cast: Cast, version: int) -> None:
     """The third version has everything that a decision needs, and is left for you."""
-    review = Review(cast)
-    review.evaluate(version)
-    promotion = review.ask(
+    promotion = Review(cast).ask(
         version,
         reason="Compares whole images: better on faint ink, and reads the second scanner.",
         strategy="blue_green",

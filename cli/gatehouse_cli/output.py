@@ -143,12 +143,13 @@ def _line(
     *,
     style: Mapping[str, Any] | None = None,
 ) -> str:
-    parts = []
+    parts: list[str] = []
     for cell, width, is_right in zip(cells, widths, right, strict=True):
         text = cell if len(cell) <= width else f"{cell[: width - 1]}…"
-        text = text.rjust(width) if is_right else text.ljust(width)
+        is_last = len(parts) == len(cells) - 1
+        text = text.rjust(width) if is_right else text if is_last else text.ljust(width)
         parts.append(_styled(text, **style) if style else _coloured(text, cell))
-    return (" " * _GAP).join(parts).rstrip()
+    return (" " * _GAP).join(parts)
 
 
 def _coloured(text: str, value: str) -> str:

@@ -24,7 +24,6 @@ def play(
 ) -> None:
     """The version goes in as a canary, meets rows that it cannot read, and is taken back."""
     review = Review(cast)
-    review.evaluate(version)
     promotion = review.ask(version, reason="Curves instead of lines: one point better.")
     if promotion["state"] == "in_review":
         promotion = review.approve(promotion, comment="Better on the holdout; watch the canary.")

@@ -64,6 +64,21 @@ def test_a_file_gets_whole_texts_without_colours() -> None:
     assert ("word " * 40).strip() in written
 
 
+def test_no_line_ends_with_blanks() -> None:
+    code = (
+        "from gatehouse_cli import output;"
+        "output.show_table(['name', 'says'], [['a', 'long text'], ['b', '-']], empty='')"
+    )
+    written = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(CLI)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert written == "NAME  SAYS\na     long text\nb     -\n"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (1234567, "1,234,567"), (-0.25, "−0.25"), (True, "yes"), (["a", "b"], "a, b")],

@@ -163,6 +163,47 @@ def test_a_job_that_succeeds_ends_with_0(portal: Portal, run: Run, folder: Path)
     assert run(*train(folder, "--wait")).exit_code == 0
 
 
+def test_a_followed_log_is_shown_once_as_it_grows(portal: Portal, run: Run, folder: Path) -> None:
+    failed = job("failed", exit_code=2, error="It ended with exit code 2.", last_lines="fold 2")
+    starts(portal, failed)
+
+    def part(content: str, place: int, *, ends: bool) -> tuple[int, dict[str, Any]]:
+        return 200, {"content": content, "next": place, "is_complete": ends, "attempt": 1}
+
+    portal.says(
+        "GET",
+        f"jobs/{JOB}/log",
+        part("fold 1\n", 7, ends=False),
+        part("fold 2\n", 14, ends=True),
+    )
+    result = run(*train(folder, "--follow"))
+    assert result.exit_code == 2
+    assert result.stdout == "fold 1\nfold 2\n"
+    assert "fold" not in result.stderr
+    first, second = portal.requests("GET", f"jobs/{JOB}/log")
+    assert (first.path[-7:], second.path[-7:]) == ("?from=0", "?from=7")
+    assert first.headers["Prefer"] == "wait=25"
+
+
+def test_a_second_attempt_begins_a_new_log(portal: Portal, run: Run, folder: Path) -> None:
+    starts(portal, job("succeeded", exit_code=0))
+
+    def part(content: str, attempt: int, *, ends: bool) -> tuple[int, dict[str, Any]]:
+        size = len(content)
+        return 200, {"content": content, "next": size, "is_complete": ends, "attempt": attempt}
+
+    portal.says(
+        "GET",
+        f"jobs/{JOB}/log",
+        part("lost\n", 1, ends=False),
+        part("", 2, ends=False),
+        part("again\n", 2, ends=True),
+    )
+    result = run(*train(folder, "--follow"))
+    assert result.stdout == "lost\n--- attempt 2 ---\nagain\n"
+    assert portal.requests("GET", f"jobs/{JOB}/log")[2].path.endswith("?from=0")
+
+
 @pytest.mark.parametrize("state", ["cancelled", "timed_out", "rejected"])
 def test_a_job_without_an_exit_code_ends_with_1(
     portal: Portal, run: Run, folder: Path, state: str

@@ -107,7 +107,7 @@ def train(
     if session.as_json:
         output.show_json({**started, "job": job})
     if follow or wait:
-        _end(session, job)
+        _end(job, shows_log=not follow and not session.as_json)
     elif not session.as_json:
         click.echo(f"Follow it with: gatehouse runs log {started['run_id']} --follow")
 
@@ -167,7 +167,7 @@ def evaluate(
         output.show_json({"job": job, "evidence": evidence})
     elif evidence:
         show_evidence(evidence)
-    _end(session, job)
+    _end(job, shows_log=not session.as_json)
 
 
 def _stay(session: Session, job: jobs.Job, *, follow: bool, timeout_seconds: float) -> jobs.Job:
@@ -191,9 +191,9 @@ def _stay(session: Session, job: jobs.Job, *, follow: bool, timeout_seconds: flo
         raise SystemExit(130) from None
 
 
-def _end(session: Session, job: jobs.Job) -> None:
-    """Leave with the job's status; what a failed job said last is shown before."""
-    if job["state"] in jobs.FINAL and job["state"] != "succeeded" and not session.as_json:
+def _end(job: jobs.Job, *, shows_log: bool) -> None:
+    """Leave with the job's status; what a failed job said last is shown before, if wanted."""
+    if shows_log and job["state"] in jobs.FINAL and job["state"] != "succeeded":
         for line in str(job.get("last_lines") or "").splitlines():
             output.note(f"  {line}")
     jobs.require_success(job)
