@@ -11,9 +11,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests import emptying
-
 from controlplane.local import throw_away
+from tests import emptying
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ what makes it, and the next run starts from a copy.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -72,6 +73,7 @@ class Servers:
         self.has_schemas = self._template.exists()
 
     def __enter__(self) -> Servers:
+        _delete_what_killed_runs_left()
         folder = home()
         folder.mkdir(mode=0o711)
         # A restrictive umask must not hide the folder from the server's own user.
@@ -126,6 +128,15 @@ class Servers:
         server = self._running.pop(name)
         server.send_signal(signal.SIGINT)
         server.wait()
+
+
+def _delete_what_killed_runs_left() -> None:
+    """Delete our folders whose test run is gone; its servers died with it."""
+    for folder in Path("/tmp").glob("gh-test-*-*"):  # noqa: S108 - where `home` puts them
+        number = folder.name.split("-")[2]
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and not Path(f"/proc/{number}").exists():
+                shutil.rmtree(folder)
 
 
 def _schema_digest() -> str:

@@ -217,6 +217,13 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "COMPONENT_SPLIT_REQUEST": True,
+    # Fields of one name with different choices: each set of choices has a name that says which.
+    "ENUM_NAME_OVERRIDES": {
+        "RiskTierEnum": "registry.models.Model.RiskTier",
+        "EventOutcomeEnum": ["success", "refused", "failed"],
+        "UserKindEnum": "controlplane.accounts.models.User.Kind",
+        "TokenKindEnum": "controlplane.accounts.models.ApiToken.Kind",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "controlplane.api.schema.add_problems",

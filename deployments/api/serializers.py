@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from deployments import queries
@@ -138,6 +139,7 @@ class Advance(serializers.Serializer[Any]):
     expected_step = serializers.IntegerField(required=False, allow_null=True, default=None)
 
 
+@extend_schema_serializer(component_name="RolloutReason")
 class WithReason(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, default="")
 

@@ -78,13 +78,13 @@ class CreateModel(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=200)
     description = serializers.CharField(required=False, allow_blank=True, default="")
     risk_tier = serializers.ChoiceField(
-        choices=Model.RiskTier.values, default=Model.RiskTier.MEDIUM.value
+        choices=Model.RiskTier.choices, default=Model.RiskTier.MEDIUM.value
     )
 
 
 class UpdateModel(serializers.Serializer[Any]):
     description = serializers.CharField(required=False, allow_blank=True)
-    risk_tier = serializers.ChoiceField(choices=Model.RiskTier.values, required=False)
+    risk_tier = serializers.ChoiceField(choices=Model.RiskTier.choices, required=False)
 
 
 class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
@@ -170,7 +170,7 @@ class PolicySerializer(serializers.ModelSerializer[Policy]):
 
 
 class ActivatePolicy(serializers.Serializer[Any]):
-    risk_tier = serializers.ChoiceField(choices=Model.RiskTier.values)
+    risk_tier = serializers.ChoiceField(choices=Model.RiskTier.choices)
     source = serializers.CharField(  # type: ignore[assignment]
         help_text="The policy as YAML.", max_length=100_000
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -57,6 +58,7 @@ class GrantMade(serializers.Serializer[Any]):
     grant_id = serializers.UUIDField()
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class PlaceField(serializers.Field[Any, Any, Any, Any]):
     """``workspace``, or ``model:17`` and ``environment:2``."""
 

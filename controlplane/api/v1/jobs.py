@@ -33,7 +33,7 @@ JOB_FIELDS: tuple[str, ...] = (
 )
 
 
-class StepSerializer(serializers.Serializer[Any]):
+class JobStepSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     allowed = serializers.BooleanField()
@@ -61,11 +61,11 @@ class JobDetailSerializer(JobSerializer):
     def get_ahead(self, job: Job) -> int:
         return queries.ahead_of(job) if job.state == states.QUEUED else 0
 
-    @extend_schema_field(StepSerializer(many=True))
+    @extend_schema_field(JobStepSerializer(many=True))
     def get_steps_available(self, job: Job) -> list[dict[str, Any]]:
         actor: Actor = self.context["actor"]
         steps = workflow.available_steps(states.JOB, job, actor)
-        return [dict(StepSerializer(step).data) for step in steps]
+        return [dict(JobStepSerializer(step).data) for step in steps]
 
 
 class AttemptSerializer(serializers.ModelSerializer[JobAttempt]):
