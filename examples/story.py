@@ -15,7 +15,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,15 +62,14 @@ def play(cast: Cast) -> None:
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(training.train_side_by_side, cast, SECOND, THIRD)
         put_live(cast, first)
+        # One after the other behind the training; both are compared with what is live now.
+        evaluated = [pool.submit(evaluate, cast, others, which) for which in (0, 1)]
         scanner = live.scanner(cast)
         live.read_first_digits(scanner, live.not_yet_read(cast, scanner, digits))
-        second, third = others.result()
-        Review(cast).evaluate(second)
-        # The last evaluation needs nothing of the canary but the version that is live beside it.
-        evaluated = pool.submit(Review(cast).evaluate, third)
+        second = evaluated[0].result()
         fresh = live.not_yet_read(cast, scanner, digits)
         canary.play(cast, second, scanner, fresh=fresh, replay=digits)
-        evaluated.result()
+        third = evaluated[1].result()
     leave_waiting(cast, third)
     verify_ledger()
 
@@ -84,6 +83,13 @@ def put_live(cast: Cast, version: int) -> None:
         review.try_to_approve_own_work(promotion)
         promotion = review.approve(promotion, comment="0.94 on the holdout is a good beginning.")
     review.until_live(promotion)
+
+
+def evaluate(cast: Cast, trained: Future[tuple[int, int]], which: int) -> int:
+    """Return the number of a version that was trained, once there is evidence about it."""
+    version = trained.result()[which]
+    Review(cast).evaluate(version)
+    return version
 
 
 def leave_waiting(cast: Cast, version: int) -> None:
