@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 from controlplane.stats.estimates import (
     DEFAULT_CONFIDENCE,
@@ -86,6 +85,8 @@ def welch_difference(
     freedom = variance**2 / (share**2 / (first.n - 1) + other**2 / (second.n - 1))
     difference = first.mean - second.mean
     error = math.sqrt(variance)
+    from scipy.special import stdtr, stdtrit
+
     half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
     p_value = float(2 * stdtr(freedom, -abs(difference) / error))
     return WelchDifference(difference, difference - half, difference + half, p_value, freedom)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.optimize import brentq
-from scipy.special import ndtr
-
 from controlplane.stats.estimates import (
     DEFAULT_CONFIDENCE,
     Interval,
@@ -144,6 +141,8 @@ def pooled_z_test(
         return TestResult(statistic=0.0, p_value=1.0)
     error = math.sqrt(pooled * (1 - pooled) * (1 / trials + 1 / other_trials))
     z = (successes / trials - other_successes / other_trials) / error
+    from scipy.special import ndtr
+
     return TestResult(statistic=z, p_value=float(2 * ndtr(-abs(z))))
 
 
@@ -196,4 +195,7 @@ def _root_between(
     low, high = max(low, -1 + edge), min(high, 1 - edge)
     if low >= high or function(low) * function(high) > 0:
         return fallback
+    # Imported here: it takes 24 MB, in each of the many processes that know this module.
+    from scipy.optimize import brentq
+
     return float(brentq(function, low, high, xtol=1e-12))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from drf_spectacular.views import SpectacularAPIView
 
+# Registers the token's scheme; here, so that only processes that serve this door load the library.
+from controlplane.api import schema  # noqa: F401
 from controlplane.api.permissions import DenyByDefault
 
 
