@@ -58,6 +58,7 @@ def play(cast: Cast) -> None:
     with tempfile.TemporaryDirectory(prefix="gatehouse-story-") as place:
         digits = training.register_data(cast, Path(place))
     live.prepare(cast)
+    live.let_record_settle(cast)
     first = training.train(cast, FIRST)
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(training.train_side_by_side, cast, SECOND, THIRD)
