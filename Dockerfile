@@ -12,6 +12,8 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin gatehouse \
  && install -d -o sealer -g sealer -m 0700 /ledger
 ENV PYTHONUNBUFFERED=1 \
     HOME=/tmp \
+    MALLOC_ARENA_MAX=2 \
+    OPENBLAS_NUM_THREADS=1 \
     DJANGO_SETTINGS_MODULE=controlplane.settings.base \
     GATEHOUSE_DATA_DIR=/data \
     GATEHOUSE_LEDGER_STATE_DIR=/ledger

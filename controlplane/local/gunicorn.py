@@ -42,10 +42,13 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """Load what all processes need, then leave nothing behind that must not be shared."""
     from django.db import connections
+    from django.urls import get_resolver
 
     from experiments.mlflow_api import mount
 
     mount.preload()
+    # Reading the addresses imports every view, which would else happen in each process.
+    get_resolver().url_patterns  # noqa: B018
     connections.close_all()
     gc.collect()
     gc.freeze()

@@ -51,6 +51,9 @@ def common(home: Home, ports: Ports) -> dict[str, str]:
     return kept | {
         "DJANGO_SETTINGS_MODULE": "controlplane.settings.base",
         "PYTHONUNBUFFERED": "1",
+        # By default each thread may keep a heap of its own, and a web process has eight.
+        "MALLOC_ARENA_MAX": "2",
+        "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(home.clone),
         "GATEHOUSE_HOME": str(home.folder),
         "GATEHOUSE_RUNTIME_DIR": str(home.sockets),
