@@ -97,6 +97,7 @@ def _run(installation: Installation, *, stays: bool) -> int:
                 say("\nStopping.")
             supervisor.stop()
             leftovers.end(home, postgres_data=installation.postgres.data)
+            shutil.rmtree(home.sockets, ignore_errors=True)
             if isinstance(reason, Stopped) and stays:
                 return 0
             raise
@@ -198,6 +199,7 @@ def _down(home: Home) -> int:
     supervisor.stop()
     supervisor.wait_while_shutting_down()
     ended = leftovers.end(home, postgres_data=home.folder / "postgres")
+    shutil.rmtree(home.sockets, ignore_errors=True)
     say("Gatehouse has stopped." if was_running or ended else "Gatehouse is not running.")
     return 0
 
@@ -206,7 +208,6 @@ def _reset(home: Home) -> int:
     _down(home)
     for folder in ("data", "postgres", "redis", "run", "log"):
         shutil.rmtree(home.folder / folder, ignore_errors=True)
-    shutil.rmtree(home.sockets, ignore_errors=True)
     for file in (home.secrets_file, home.people_file):
         file.unlink(missing_ok=True)
     say("All data of this clone is deleted; `make demo` starts anew.")
