@@ -88,7 +88,9 @@ def _alone(facts: RolloutFacts, elapsed: timedelta) -> RolloutDecision:
     if counts.requests >= guard.hard_limit_requests and counts.share > guard.hard_limit_share:
         limit = f"{guard.hard_limit_share * 100:.0f} %"
         why = f"{sentence} More than {limit} of at least {guard.hard_limit_requests}."
-        return RolloutDecision(Move.ROLL_BACK, why, {**record, "verdict": "failed", "sentence": why})
+        return RolloutDecision(
+            Move.ROLL_BACK, why, {**record, "verdict": "failed", "sentence": why}
+        )
     if facts.state == "baking":
         done = elapsed >= timedelta(seconds=facts.plan["bake_seconds"])
         return RolloutDecision(Move.SUCCEED if done else Move.WAIT, sentence, record)

@@ -29,7 +29,11 @@ def write(folder: Path) -> dict[str, Path]:
     ink = np.where(images.sum(axis=1) < np.median(images.sum(axis=1)), "faint", "bold")
     first, second = TRAINING_ROWS, TRAINING_ROWS + HOLDOUT_ROWS
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"train": slice(0, first), "holdout": slice(first, second), "requests": slice(second, None)}
+    parts = {
+        "train": slice(0, first),
+        "holdout": slice(first, second),
+        "requests": slice(second, None),
+    }
     paths = {}
     for name, part in parts.items():
         paths[name] = folder / f"{name}.csv"
@@ -38,7 +42,9 @@ def write(folder: Path) -> dict[str, Path]:
             extra = ["ink"] if name == "holdout" else []
             writer.writerow([*PIXELS, "label", *extra])
             for row, label, kind in zip(images[part], labels[part], ink[part], strict=True):
-                writer.writerow([*(int(pixel) for pixel in row), int(label), *([kind] if extra else [])])
+                writer.writerow(
+                    [*(int(pixel) for pixel in row), int(label), *([kind] if extra else [])]
+                )
     return paths
 
 
