@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import CharField, DateTimeField, Exists, F, IntegerField, Q, UUIDField, Value
 
 from controlplane.access import catalogue, memory
@@ -21,7 +22,7 @@ from controlplane.access.roles import (
     roles_with,
     system_verbs,
 )
-from controlplane.accounts.models import VERBS, Membership, User
+from controlplane.accounts.models import VERBS, Membership, User, Workspace
 from controlplane.core.actor import Actor, ActorKind
 from controlplane.core.clock import now
 
@@ -83,43 +84,87 @@ def verbs_held(actor: Actor, obj: models.Model) -> frozenset[str]:
 def holdings(actor: Actor, obj: models.Model) -> list[Held]:
     """Return what the actor's grants give on the object, nearest grant first; tokens and the
     kind of actor are not considered here."""
-    model = type(obj)
-    key = (actor.user_id, actor.workspace_id, model, obj.pk)
+    return _holdings(actor, type(obj), obj.pk)
+
+
+def holds_in_workspace(actor: Actor, wanted: Collection[str]) -> bool:
+    """Say whether a global role, or a grant on the workspace itself, gives one of the verbs.
+
+    It then holds for everything in the workspace, and no row below needs to be asked about.
+    """
+    held = _holdings(actor, Workspace, actor.workspace_id)
+    return any(item.verb in wanted for item in held)
+
+
+def _holdings(actor: Actor, model: type[models.Model], pk: Any) -> list[Held]:
+    if actor.user_id is None or actor.workspace_id is None:
+        return []
+    key = (actor.user_id, actor.workspace_id, model, pk)
     known: list[Held] | None = memory.recall(key)
     if known is not None:
         return known
-    rows = _holding_rows(actor, model, obj.pk)
-    held = [Held(*row) for row in rows]
+    held: list[Held] = []
+    for verb, role, grant_id, used, rule in _holding_rows(actor, model, pk):
+        # A global role is a row without a verb: it gives all that the role does.
+        verbs = [verb] if verb else sorted(ROLES[role].verbs)
+        held.extend(Held(each, role, grant_id, used, rule) for each in verbs)
     held.sort(key=lambda item: (item.rule, item.role, item.verb))
     memory.keep(key, held)
     return held
 
 
-def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[tuple[Any, ...]]:
-    if actor.user_id is None or actor.workspace_id is None:
-        return []
-    in_workspace = Q(**{catalogue.workspace_path(model): actor.workspace_id})
-    here = model._base_manager.filter(in_workspace, pk=pk)
-    queries = []
-    for rule, source in enumerate(catalogue.grant_tables_above(model)):
-        rows = source.table._default_manager.filter(
-            unexpired(),
-            belongs(actor),
+def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> list[tuple[Any, ...]]:
+    sql, markers = _holding_sql(model)
+    values = {
+        _USER: actor.user_id,
+        _WORKSPACE: actor.workspace_id,
+        _MOMENT: now(),
+        _marker_of_key(model): model._meta.pk.get_db_prep_value(pk, connection),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [values.get(marker, marker) for marker in markers])
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+# Stand in the compiled statement where a question's own values go; no row has any of them.
+_USER, _WORKSPACE, _KEY = -7_201_001, -7_201_002, -7_201_003
+_KEY_UUID = uuid.UUID(int=7_201_003)
+_MOMENT = datetime(1970, 1, 1, 7, 20, 1, tzinfo=UTC)
+
+
+@cache
+def _holding_sql(model: type[models.Model]) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement that finds what an actor holds on an object of this class.
+
+    It is asked several times in every request, and building it costs many times what running it
+    does, so it is built once for each class.
+    """
+    in_workspace = Q(**{catalogue.workspace_path(model): _WORKSPACE})
+    here = model._base_manager.filter(in_workspace, pk=_marker_of_key(model))
+    belongs_here = Exists(
+        Membership.objects.filter(user=_USER, workspace=_WORKSPACE, user__is_active=True)
+    )
+    queries = [
+        source.table._default_manager.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=_MOMENT),
+            belongs_here,
             content_object__in=here.values(source.above.path),
-            **{source.held_by: actor.user_id},
+            **{source.held_by: _USER},
         )
-        queries.append(
-            rows.order_by().values_list(
-                "permission__codename",
-                "role",
-                "grant_id",
-                "last_used_at",
-                Value(rule, output_field=IntegerField()),
-            )
+        .order_by()
+        .values_list(
+            "permission__codename",
+            "role",
+            "grant_id",
+            "last_used_at",
+            Value(rule, output_field=IntegerField()),
         )
+        for rule, source in enumerate(catalogue.grant_tables_above(model))
+    ]
     everywhere = (
         User.groups.through._default_manager.filter(
-            Exists(here), user=actor.user_id, user__is_active=True, group__name__in=GLOBAL_ROLES
+            Exists(here), user=_USER, user__is_active=True, group__name__in=GLOBAL_ROLES
         )
         .order_by()
         .values_list(
@@ -130,14 +175,12 @@ def _holding_rows(actor: Actor, model: type[models.Model], pk: Any) -> Iterable[
             Value(-1, output_field=IntegerField()),
         )
     )
-    found = everywhere.union(*queries, all=True)
-    held: list[tuple[Any, ...]] = []
-    for verb, role, grant_id, used, rule in found:
-        if verb:
-            held.append((verb, role, grant_id, used, rule))
-        else:
-            held.extend((each, role, None, None, rule) for each in sorted(ROLES[role].verbs))
-    return held
+    sql, markers = everywhere.union(*queries, all=True).query.sql_with_params()
+    return sql, tuple(markers)
+
+
+def _marker_of_key(model: type[models.Model]) -> int | uuid.UUID:
+    return _KEY_UUID if isinstance(model._meta.pk, UUIDField) else _KEY
 
 
 def holders(verb: str, obj: models.Model) -> models.QuerySet[User]:

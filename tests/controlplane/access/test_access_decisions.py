@@ -265,9 +265,24 @@ def test_visible_rows_are_those_that_can_would_allow(space: Workspace) -> None:
     actor = make.acting(user)
     for verb in ("view", "operate"):
         one_by_one = [item for item in models if access.can(actor, verb, item).allowed]
-        with CaptureQueriesContext(connection) as queries:
-            assert list(access.visible(Model.objects.order_by("pk"), actor, verb)) == one_by_one
-        assert len(queries) == 1
+        with memory.remembering():
+            assert not access.can(actor, verb, space).allowed
+            with CaptureQueriesContext(connection) as queries:
+                found = list(access.visible(Model.objects.order_by("pk"), actor, verb))
+            assert found == one_by_one
+            assert len(queries) == 1
+
+
+def test_who_holds_the_verb_on_the_workspace_sees_all_of_it_and_nothing_else(
+    space: Workspace,
+) -> None:
+    owner = make.person(workspace=space)
+    models = [a_model(space, owner, f"m{number}") for number in range(3)]
+    a_model(make.workspace(), owner, "foreign")
+    for role in ("viewer", "auditor"):
+        actor = make.acting(make.person(role, workspace=space))
+        assert list(access.visible(Model.objects.order_by("pk"), actor)) == models
+        assert not access.visible(Model.objects.all(), actor, "operate").exists()
 
 
 def test_what_hangs_below_two_objects_is_opened_by_either(space: Workspace) -> None:
