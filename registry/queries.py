@@ -28,7 +28,8 @@ from registry.models import (
     Review,
     VersionUse,
 )
-from registry.services import checks, evidence, promotions
+from registry.services import checks, evidence
+from registry.services import reviews as reviewing
 from registry.states import OPEN_PROMOTION_STATES, PROMOTION
 
 SORTS = {"name": "name", "-name": "-name", "recent": "-updated_at", "attention": "-open_requests"}
@@ -160,7 +161,7 @@ def waiting_for(actor: Actor) -> list[PromotionRequest]:
         .prefetch_related("gates", "reviews")
         .order_by("expires_at")[:20]
     )
-    return [item for item in candidates if not promotions.standing(item, actor=actor).reasons]
+    return [item for item in candidates if not reviewing.standing(item, actor=actor).reasons]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ class ReviewPage:
     evidence: Evidence | None
     metrics: Sequence[MetricRow]
     slots: Sequence[Slot]
-    standing: promotions.Standing
+    standing: reviewing.Standing
     steps: Sequence[workflow.AvailableStep]
     reviews: Sequence[Review]
     contributors: Sequence[tuple[User | None, str, str]]
@@ -234,8 +235,8 @@ def review_page(number: int, actor: Actor) -> ReviewPage:
     live = evidence.live_version(request.model_id, request.environment)
     newest = evidence.newest(version)
     gates = list(request.gates.all())
-    own = promotions.standing(request, actor=actor)
-    reviews = list(request.reviews.select_related("reviewer"))
+    own = reviewing.standing(request, actor=actor)
+    spoken = list(request.reviews.select_related("reviewer"))
     body = policies.from_json(request.policy.body)
     kinds = {gate.kind for gate in body.gates}
     changed = (
@@ -251,10 +252,10 @@ def review_page(number: int, actor: Actor) -> ReviewPage:
         deviations=checks.deviations(request),
         evidence=newest,
         metrics=metric_rows(newest.body if newest else {}, gates),
-        slots=_slots(request, body, reviews, own),
+        slots=_slots(request, body, spoken, own),
         standing=own,
         steps=_steps(request, actor, own, changed),
-        reviews=reviews,
+        reviews=spoken,
         contributors=_people(request),
         datasets=_datasets(version, live),
         signature_changes=signature_changes(live, version),
@@ -301,7 +302,7 @@ def environments(actor: Actor) -> QuerySet[Environment]:
 
 
 def _steps(
-    request: PromotionRequest, actor: Actor, own: promotions.Standing, changed: Sequence[str]
+    request: PromotionRequest, actor: Actor, own: reviewing.Standing, changed: Sequence[str]
 ) -> list[workflow.AvailableStep]:
     stale = [f"Since the checks {' and '.join(changed)} changed; check again."] if changed else []
     contributors = {item["id"]: item["did"] for item in request.contributors}
@@ -326,7 +327,7 @@ def _slots(
     request: PromotionRequest,
     body: policies.PolicyBody,
     reviews: Sequence[Review],
-    own: promotions.Standing,
+    own: reviewing.Standing,
 ) -> list[Slot]:
     contributors = {item["id"] for item in request.contributors}
     return [

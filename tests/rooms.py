@@ -9,7 +9,7 @@ from controlplane.accounts.models import Workspace
 from controlplane.core.actor import Actor
 from registry import blobs
 from registry.models import PromotionRequest
-from registry.services import environments, evidence, models, promotions
+from registry.services import environments, evidence, models, promotions, reviews
 from tests import make
 
 SYSTEM = Actor.system("test")
@@ -82,6 +82,6 @@ class Room:
     def approve(self, promotion: PromotionRequest, actor: Actor, digest: str = "") -> Any:
         digest = digest or promotion.subject_digest
         signature = signatures.sign(actor=actor, password=make.PASSWORD, subject_digest=digest)
-        return promotions.approve(
+        return reviews.approve(
             promotion.pk, actor=actor, subject_digest=digest, signature_id=signature.pk
         )

@@ -11,7 +11,7 @@ from frontend.forms.base import PageForm
 from frontend.forms.promotions import DecideForm, ReasonForm
 from frontend.presenters.acts import Act
 from frontend.presenters.promotion import PromotionPage
-from registry.services import promotions
+from registry.services import promotions, reviews
 
 # What is shown as "who decides" comes first, the requester's own steps after it.
 DECISIONS = ("request_changes", "reject")
@@ -61,9 +61,9 @@ def perform(name: str, review: PromotionPage, answers: Mapping[str, Any], *, act
     pk = review.record.pk
     seen, text = answers.get("digest", review.digest), answers.get("text", "")
     if name == "request_changes":
-        promotions.request_changes(pk, actor=actor, subject_digest=seen, text=text)
+        reviews.request_changes(pk, actor=actor, subject_digest=seen, text=text)
     elif name == "reject":
-        promotions.reject(pk, actor=actor, subject_digest=seen, text=text)
+        reviews.reject(pk, actor=actor, subject_digest=seen, text=text)
     elif name == "withdraw":
         promotions.withdraw(pk, actor=actor, reason=answers.get("reason", ""))
     elif name == "check_again":

@@ -16,7 +16,7 @@ from frontend.presenters.promotion_facts import PromotionFacts
 from frontend.presenters.seals import Sealed, sealed
 from registry import rules
 from registry.models import Review
-from registry.services import checks, promotions
+from registry.services import checks, reviews
 from registry.states import PROMOTION
 
 SLOT_TITLES = {
@@ -76,8 +76,8 @@ class PromotionPeople(PromotionFacts):
     """The part of the page about people."""
 
     @cached_property
-    def standing(self) -> promotions.Standing:
-        return promotions.standing(self.record, actor=self.actor)
+    def standing(self) -> reviews.Standing:
+        return reviews.standing(self.record, actor=self.actor)
 
     @cached_property
     def steps(self) -> dict[str, AvailableStep]:

@@ -19,7 +19,7 @@ from frontend.presenters.promotion import PromotionPage
 from frontend.presenters.promotion_people import SIGNS_AS
 from frontend.views.base import Crumb, PageRequest, page, show, to
 from registry.models import Environment, ModelVersion, PromotionRequest, Review
-from registry.services import promotions
+from registry.services import promotions, reviews
 
 _JOINED = PromotionRequest.objects.select_related(
     "model__workspace",
@@ -133,7 +133,7 @@ def comment(request: PageRequest, number: int) -> HttpResponse:
     review = _page(request, number)
     form = CommentForm(request.POST, auto_id="comment_%s")
     if form.is_valid():
-        promotions.comment(review.record.pk, actor=request.actor, text=form.cleaned_data["text"])
+        reviews.comment(review.record.pk, actor=request.actor, text=form.cleaned_data["text"])
         return HttpResponseRedirect(f"{review.url}#discussion")
     context = {
         "pr": review,
@@ -183,11 +183,11 @@ def _page(request: PageRequest, number: int) -> PromotionPage:
 
 def _sign(request: PageRequest, review: PromotionPage, form: SignForm) -> None:
     seen = form.cleaned_data["digest"]
-    promotions.require_may_approve(review.record.pk, actor=request.actor, subject_digest=seen)
+    reviews.require_may_approve(review.record.pk, actor=request.actor, subject_digest=seen)
     signature = signatures.sign(
         actor=request.actor, password=form.cleaned_data["password"], subject_digest=seen
     )
-    promotions.approve(
+    reviews.approve(
         review.record.pk,
         actor=request.actor,
         subject_digest=seen,

@@ -19,7 +19,7 @@ from registry import queries
 from registry.api import serializers as shapes
 from registry.api.records import paged, version_of
 from registry.models import PromotionRequest
-from registry.services import environments, promotions
+from registry.services import environments, promotions, reviews
 
 LONGEST_WAIT_SECONDS = 25
 _POLL_SECONDS = 0.25
@@ -112,13 +112,13 @@ class Approve(Step):
         actor = Actor.from_request(request)
         body = valid(shapes.Approve, request)
         promotion = self.found(request, number)
-        promotions.require_may_approve(
+        reviews.require_may_approve(
             promotion.pk, actor=actor, subject_digest=body["subject_digest"]
         )
         signature = signatures.sign(
             actor=actor, password=body["password"], subject_digest=body["subject_digest"]
         )
-        promotions.approve(
+        reviews.approve(
             promotion.pk,
             actor=actor,
             subject_digest=body["subject_digest"],
@@ -133,7 +133,7 @@ class RequestChanges(Step):
     @extend_schema(request=shapes.Decide, responses=shapes.PromotionPageSerializer)
     def post(self, request: Request, number: int) -> Response:
         """Tell the requester what is missing."""
-        promotions.request_changes(
+        reviews.request_changes(
             self.found(request, number).pk,
             actor=Actor.from_request(request),
             **valid(shapes.Decide, request),
@@ -145,7 +145,7 @@ class Reject(Step):
     @extend_schema(request=shapes.Decide, responses=shapes.PromotionPageSerializer)
     def post(self, request: Request, number: int) -> Response:
         """End the request with a reason."""
-        promotions.reject(
+        reviews.reject(
             self.found(request, number).pk,
             actor=Actor.from_request(request),
             **valid(shapes.Decide, request),
@@ -158,7 +158,7 @@ class Comment(Step):
     @once_per_key()
     def post(self, request: Request, number: int) -> Response:
         """Take part in the discussion; it decides nothing."""
-        promotions.comment(
+        reviews.comment(
             self.found(request, number).pk,
             actor=Actor.from_request(request),
             **valid(shapes.Say, request),

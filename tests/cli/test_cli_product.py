@@ -15,7 +15,7 @@ import pytest
 from django.db import connections
 
 from registry.models import DatasetVersion, PromotionRequest
-from registry.services import datasets, promotions
+from registry.services import datasets, promotions, reviews
 from tests import make
 from tests.cli.conftest import CLI
 from tests.rooms import SYSTEM, Room
@@ -121,7 +121,7 @@ def test_a_rejected_promotion_ends_with_11_and_the_reviewers_words(
     room.evaluate(room.version)
     child = program("promote", "reader@1", "--to", "production", "--wait", "--timeout", "25")
     promotion = checked(room)
-    promotions.reject(
+    reviews.reject(
         promotion.pk,
         actor=room.approver,
         subject_digest=promotion.subject_digest,
@@ -146,7 +146,7 @@ def test_changes_withdrawal_and_a_failed_gate_have_their_own_status(
     promotions.recheck_open(room.version.pk, actor=SYSTEM)
     promotion = promotions.check(blocked.pk, actor=SYSTEM)
     child = program(*asks)
-    promotions.request_changes(
+    reviews.request_changes(
         promotion.pk,
         actor=room.approver,
         subject_digest=promotion.subject_digest,

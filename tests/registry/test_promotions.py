@@ -14,7 +14,7 @@ from controlplane.core.errors import (
     StaleSubject,
 )
 from registry import blobs
-from registry.services import promotions
+from registry.services import promotions, reviews
 from tests import make
 from tests.rooms import SYSTEM, Room
 
@@ -90,7 +90,7 @@ def test_a_signature_counts_for_one_act_only(room: Room) -> None:
         signatures.spend(signature.pk, actor=room.approver, subject_digest=digest)
 
     with pytest.raises(Conflict):
-        promotions.approve(
+        reviews.approve(
             promotion.pk, actor=room.approver, subject_digest=digest, signature_id=signature.pk
         )
 
@@ -147,7 +147,7 @@ def test_an_approved_request_does_not_start_once_its_subject_has_changed(room: R
 
 def test_a_decided_request_takes_no_further_votes(room: Room) -> None:
     promotion = room.requested()
-    promotions.reject(
+    reviews.reject(
         promotion.pk,
         actor=room.approver,
         subject_digest=promotion.subject_digest,
@@ -163,7 +163,7 @@ def test_a_rejection_needs_words(room: Room) -> None:
     promotion = room.requested()
 
     with pytest.raises(Exception, match="at least 20 characters"):
-        promotions.reject(
+        reviews.reject(
             promotion.pk,
             actor=room.approver,
             subject_digest=promotion.subject_digest,
@@ -188,7 +188,7 @@ def test_the_database_keeps_what_was_sealed_found_or_said(
     room: Room, statement: str, message: str
 ) -> None:
     promotion = room.requested()
-    promotions.comment(promotion.pk, actor=room.approver, text="Looks good so far.")
+    reviews.comment(promotion.pk, actor=room.approver, text="Looks good so far.")
 
     with connection.cursor() as cursor, pytest.raises(DatabaseError, match=message):
         cursor.execute(statement)
