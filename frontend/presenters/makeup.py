@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from frontend import words
 from registry.models import ModelVersion
+
+# From so many columns of one type on, a signature is shown as one line.
+MANY_ALIKE = 6
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def makeup(
 
 
 def signature_rows(version: ModelVersion, live: ModelVersion | None) -> list[DiffRow]:
-    """Return each input and output of both versions, changed ones first."""
+    """Return the inputs and outputs of both versions, changed ones first; many alike are one."""
     new = {(item.direction, item.name): item.type for item in columns(version.signature)}
     old = (
         {(item.direction, item.name): item.type for item in columns(live.signature)} if live else {}
@@ -77,9 +81,25 @@ def signature_rows(version: ModelVersion, live: ModelVersion | None) -> list[Dif
         )
         for direction, name in dict.fromkeys([*new, *old])
     ]
-    if not live:
-        return rows
-    return sorted(rows, key=lambda row: not row.is_changed)
+    changed = [row for row in rows if row.is_changed]
+    return [*changed, *_folded([row for row in rows if not row.is_changed])]
+
+
+def _folded(rows: list[DiffRow]) -> list[DiffRow]:
+    """Return rows that say the same as one row when they are many: 64 pixels are read once."""
+    found: list[DiffRow] = []
+    for (before, after, direction), alike in groupby(
+        rows, key=lambda row: (row.before, row.after, row.name.rpartition(" (")[2])
+    ):
+        group = list(alike)
+        if len(group) < MANY_ALIKE:
+            found.extend(group)
+            continue
+        first, last = (row.name.rpartition(" (")[0] for row in (group[0], group[-1]))
+        side = direction.rstrip(")")
+        name = f"{len(group)} {side}s, {first} to {last}"
+        found.append(DiffRow(name, before, after, has_before=group[0].has_before))
+    return found
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,15 @@ def deviations(promotion: PromotionRequest) -> list[Deviation]:
     newest = evidence.newest(promotion.version)
     for item in (newest.body if newest else {}).get("slices", []):
         difference = item.get("difference")
-        if difference and not item.get("too_few") and Decimal(difference["high"]) < 0:
-            points = f"{Decimal(difference['value']) * 100:+.1f}".replace("-", "−")
-            found.append(
-                (1, Deviation(f"slice:{item['name']}", f"Slice “{item['name']}” {points} points."))
-            )
+        if not difference or item.get("too_few"):
+            continue
+        # Of a classifier a slice's share of right answers is compared, of a regression its error.
+        is_error = newest is not None and newest.body.get("task") == "regression"
+        if Decimal(difference["low"]) > 0 if is_error else Decimal(difference["high"]) < 0:
+            value = Decimal(difference["value"])
+            shown = f"error {value:+.4g}" if is_error else f"{value * 100:+.1f} points"
+            text = f"Slice “{item['name']}” {shown} against the live version."
+            found.append((1, Deviation(f"slice:{item['name']}", text.replace(" -", " −"))))
     live = evidence.live_version(promotion.model_id, promotion.environment)
     if live is None:
         found.append(
