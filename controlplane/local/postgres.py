@@ -19,7 +19,14 @@ from controlplane.local.server_account import ServerAccount, account_for
 
 SUPERUSER = "postgres"
 # Enough for two web processes of eight threads, two workers and MLflow's pools.
-_SETTINGS = {"listen_addresses": "", "max_connections": "200", "jit": "off"}
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "jit": "off",
+    # One machine, small data: memory is dearer than what a larger cache would spare.
+    "shared_buffers": "48MB",
+    "io_method": "sync",
+}
 _THROW_AWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
