@@ -5,7 +5,7 @@ GATEWAY_PORT ?= 8100
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up demo-down demo-reset setup setup-dev test check bench format openapi
+.PHONY: help demo demo-up demo-down demo-reset setup setup-dev test check bench format openapi lock
 
 unexport PYTHONDONTWRITEBYTECODE
 export PORT GATEWAY_PORT
@@ -50,3 +50,10 @@ format: setup-dev ## rewrite code and templates in the house style
 
 openapi: setup-dev ## write docs/openapi.yaml anew
 	@.venv/bin/python -m controlplane.local.checks --write-openapi
+
+LOCK = .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header --generate-hashes -p 3.11
+
+lock: setup-dev ## pin requirements/*.in anew; what is pinned stays unless it no longer fits
+	@$(LOCK) requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) requirements/base.in -c requirements/dev.txt -o requirements/base.txt
+	@$(LOCK) requirements/node.in -o requirements/node.txt
