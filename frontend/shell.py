@@ -106,18 +106,27 @@ class Shell:
         return list(open_to(self.person)) if self.person else []
 
     @cached_property
+    def verbs(self) -> frozenset[str]:
+        """What the reader may do in the workspace itself."""
+        if self.workspace is None:
+            return frozenset()
+        return access.verbs_on(Actor.from_request(self.request), self.workspace)
+
+    @property
+    def administers(self) -> bool:
+        return "admin_access" in self.verbs
+
+    @cached_property
     def groups(self) -> list[Group]:
         """The sidebar without what the reader cannot open: three counts, one question."""
         if self.workspace is None or self.person is None:
             return []
-        actor = Actor.from_request(self.request)
-        open_now = counts.open_for(actor)
-        verbs = access.verbs_on(actor, self.workspace)
+        open_now = counts.open_for(Actor.from_request(self.request))
         groups = []
         for name, places in PLACES:
             items = []
             for place in places:
-                if place.needs_verb and place.needs_verb not in verbs:
+                if place.needs_verb and place.needs_verb not in self.verbs:
                     continue
                 items.append(self._entry(place, open_now.get(place.counted, 0)))
             if items:

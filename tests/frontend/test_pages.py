@@ -433,3 +433,11 @@ def test_lists_do_not_ask_more_for_more_rows(room: Room, browser: SignIn) -> Non
     promotions.request(room.register(b"weights 9"), room.production, actor=room.engineer)
     after = {page: asked(page) for page in before}
     assert after == before
+
+
+def test_only_who_administers_access_is_shown_the_way_there(room: Room, browser: SignIn) -> None:
+    admin = make.acting(make.person("workspace_admin", workspace=room.workspace), room.workspace)
+    page = f"/w/{room.workspace.key}/"
+
+    assert 'href="/admin/"' in browser(admin).get(page).content.decode()
+    assert 'href="/admin/"' not in browser(room.approver).get(page).content.decode()

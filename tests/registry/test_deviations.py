@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from registry.services import checks, evidence, promotions
+from registry.services import checks, evidence, models, promotions
 from tests.rooms import SYSTEM, Room
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "ledger"])
@@ -53,3 +53,18 @@ def test_a_slice_that_may_be_as_good_or_is_better_is_not_named(
 
 def test_a_slice_with_too_few_rows_proves_nothing() -> None:
     assert texts("classification", "-0.30", "-0.20", "-0.10", too_few=True) == []
+
+
+@pytest.mark.parametrize("tier", ["medium", "high"])
+def test_a_hole_in_the_origin_is_named_once_whether_a_check_asks_for_it_or_not(tier: str) -> None:
+    room = Room()
+    room.model = models.create_model(
+        actor=room.engineer, workspace=room.workspace, name="second", risk_tier=tier
+    )
+    made = promotions.request(room.register(b"weights"), room.production, actor=room.engineer)
+    checked = promotions.check(made.pk, actor=SYSTEM)
+    assert checked.gates.filter(kind="lineage").exists() == (tier == "high")
+
+    named = [item.text for item in checks.deviations(checked) if "Not known" in item.text]
+
+    assert len(named) == 1
